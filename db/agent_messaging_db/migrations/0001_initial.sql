@@ -1,0 +1,233 @@
+-- Tables, and the invariants of the protocol restated as constraints.
+-- Hot tables (pairs, messages, questions, deliveries) carry no foreign keys: each would lock a parent row per message.
+
+CREATE TABLE organizations (
+    id          uuid PRIMARY KEY,
+    external_id text COLLATE "C" NOT NULL UNIQUE,
+    name        text NOT NULL,
+    created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    updated_at  timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- "organization_id lets its agents be reached by those of allows_id"; reaching takes both directions.
+CREATE TABLE organization_permissions (
+    organization_id uuid NOT NULL REFERENCES organizations,
+    allows_id       uuid NOT NULL REFERENCES organizations,
+    created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (organization_id, allows_id)
+);
+
+CREATE TABLE agents (
+    id              uuid PRIMARY KEY,
+    external_id     text COLLATE "C" NOT NULL UNIQUE,
+    organization_id uuid NOT NULL REFERENCES organizations,
+    name            text NOT NULL,
+    reads_inbox     boolean NOT NULL DEFAULT false,
+    last_seen_at    timestamptz,
+    last_call_at    timestamptz,  -- the last call over MCP
+    created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    updated_at      timestamptz NOT NULL DEFAULT clock_timestamp()
+) WITH (fillfactor = 70);
+CREATE INDEX agents_by_organization ON agents (organization_id, external_id);
+
+-- One row per open SDK object. Silent past lease_until, it has lost its claims and attachments.
+CREATE TABLE processes (
+    id          uuid PRIMARY KEY,
+    lease_until timestamptz NOT NULL,
+    started_at  timestamptz NOT NULL DEFAULT clock_timestamp()
+) WITH (fillfactor = 50);
+
+CREATE TABLE attachments (
+    agent_id   uuid NOT NULL,
+    kind       text NOT NULL CHECK (kind IN ('handler', 'connection', 'wait')),
+    process_id uuid NOT NULL REFERENCES processes ON DELETE CASCADE,
+    PRIMARY KEY (agent_id, kind, process_id)
+);
+CREATE INDEX attachments_by_process ON attachments (process_id);
+
+-- The two agents of an unordered pair; the row lock under which their messages are numbered.
+CREATE TABLE pairs (
+    low_id    uuid NOT NULL,
+    high_id   uuid NOT NULL,
+    id        bigint GENERATED ALWAYS AS IDENTITY,
+    last_seq  bigint NOT NULL,
+    open_low  integer NOT NULL DEFAULT 0,   -- open questions that low_id asked
+    open_high integer NOT NULL DEFAULT 0,
+    PRIMARY KEY (low_id, high_id),
+    CONSTRAINT pair_is_two_agents CHECK (low_id < high_id),
+    CONSTRAINT at_most_eight_open_questions CHECK (open_low BETWEEN 0 AND 8 AND open_high BETWEEN 0 AND 8)
+) WITH (fillfactor = 50);
+
+CREATE TABLE sessions (
+    id         uuid PRIMARY KEY,
+    pair_id    bigint NOT NULL,
+    low_id     uuid NOT NULL,
+    high_id    uuid NOT NULL,
+    type       text NOT NULL CHECK (type IN ('sync', 'async')),
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    ended_at   timestamptz
+);
+CREATE UNIQUE INDEX one_live_session_per_pair_and_type ON sessions (pair_id, type) WHERE ended_at IS NULL;
+
+CREATE TABLE messages (
+    id           uuid PRIMARY KEY,   -- UUIDv7, made by the sender's process
+    pair_id      bigint,
+    seq          bigint,
+    session_id   uuid,
+    meeting_id   uuid,
+    sender_id    uuid NOT NULL,
+    recipient_id uuid NOT NULL,
+    kind         text NOT NULL CHECK (kind IN ('one_way', 'async', 'question', 'answer', 'decline', 'invitation')),
+    content      text,               -- JSON as it was sent: jsonb would not give every value back equal
+    metadata     text,
+    reply_to     uuid,
+    late         boolean NOT NULL DEFAULT false,
+    created_at   timestamptz NOT NULL,
+    CONSTRAINT only_invitations_are_outside_a_pair CHECK ((kind = 'invitation') = (pair_id IS NULL)),
+    CONSTRAINT numbered_within_its_pair CHECK ((pair_id IS NULL) = (seq IS NULL)),
+    CONSTRAINT only_invitations_are_empty CHECK ((kind = 'invitation') = (content IS NULL)),
+    CONSTRAINT invitations_are_to_a_meeting CHECK ((kind = 'invitation') = (meeting_id IS NOT NULL)),
+    CONSTRAINT answers_are_to_a_question CHECK ((kind IN ('answer', 'decline')) = (reply_to IS NOT NULL))
+);
+CREATE UNIQUE INDEX messages_by_pair ON messages (pair_id, seq) WHERE pair_id IS NOT NULL;
+
+CREATE TABLE questions (
+    id          uuid PRIMARY KEY,    -- the id of its message
+    number      bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
+    pair_id     bigint NOT NULL,
+    session_id  uuid NOT NULL,
+    asker_id    uuid NOT NULL,
+    answerer_id uuid NOT NULL,
+    state       text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'answered', 'declined', 'expired', 'cancelled')),
+    reply_by    timestamptz NOT NULL,
+    awaited_by  uuid,                -- the process that has a wait on it
+    answer_id   uuid,
+    failure     text,                -- why its handler gave up
+    late        boolean NOT NULL DEFAULT false,
+    CONSTRAINT answered_exactly_when_there_is_an_answer CHECK (
+        CASE state WHEN 'answered' THEN answer_id IS NOT NULL
+                   WHEN 'declined' THEN answer_id IS NOT NULL OR failure IS NOT NULL
+                   ELSE answer_id IS NULL END),
+    CONSTRAINT only_answers_are_late CHECK (NOT late OR state = 'answered')
+) WITH (fillfactor = 70);
+CREATE INDEX open_questions ON questions (answerer_id, asker_id, number) WHERE state = 'open';
+CREATE INDEX open_questions_by_pair ON questions (pair_id) WHERE state = 'open';
+CREATE INDEX expired_questions ON questions (answerer_id, asker_id, number) WHERE state = 'expired';
+CREATE INDEX question_deadlines ON questions (reply_by) WHERE state = 'open';
+
+-- One row per message and recipient: the inbox. Unread while read_at is null; a claim holds while its process's lease does.
+-- `id` is given out under the pair's lock, so it keeps the order of one sender to one recipient.
+CREATE TABLE deliveries (
+    message_id   uuid PRIMARY KEY,
+    id           bigint GENERATED ALWAYS AS IDENTITY,
+    recipient_id uuid NOT NULL,
+    sender_id    uuid NOT NULL,
+    kind         text NOT NULL,
+    read_at      timestamptz,
+    shown_at     timestamptz,        -- a result has shown it (a hint)
+    claimed_by   uuid,
+    attempt      integer NOT NULL DEFAULT 0,
+    retry_at     timestamptz,
+    dead_at      timestamptz,        -- its handler gave up on it
+    error        text,
+    poison       boolean NOT NULL DEFAULT false   -- not of its reader's message type: left out of calls that return bare messages
+) WITH (fillfactor = 80);
+CREATE INDEX unread_deliveries ON deliveries (recipient_id, id) WHERE read_at IS NULL;
+
+CREATE TABLE idempotency_keys (
+    agent_id   uuid NOT NULL,
+    key        text COLLATE "C" NOT NULL,
+    hash       bytea NOT NULL,
+    result     text NOT NULL,             -- the ids that the first call gave, separated by commas
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (agent_id, key)
+);
+CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created_at);
+
+-- What a result of check_inbox named, so that a later call can acknowledge exactly that.
+CREATE TABLE inbox_cursors (
+    number      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    agent_id    uuid NOT NULL,
+    message_ids uuid[] NOT NULL,
+    created_at  timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX inbox_cursors_by_age ON inbox_cursors (created_at);
+
+CREATE TABLE meetings (
+    id             uuid PRIMARY KEY,
+    number         bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
+    host_id        uuid NOT NULL REFERENCES agents,
+    title          text,
+    agenda         text,
+    phase          text NOT NULL DEFAULT 'created' CHECK (phase IN ('created', 'active', 'ended')),
+    reason         text CHECK (reason IN
+                       ('by_host', 'max_turns', 'deadline', 'all_passed', 'abandoned', 'no_quorum', 'cancelled')),
+    outcome        text,
+    turn_duration  double precision CHECK (turn_duration > 0),
+    offer_timeout  double precision NOT NULL CHECK (offer_timeout > 0),
+    quorum         integer CHECK (quorum >= 2),
+    start_by       timestamptz,
+    deadline       timestamptz NOT NULL,
+    max_turns      integer NOT NULL CHECK (max_turns > 0),
+    turn           integer NOT NULL DEFAULT 0,
+    floor          text NOT NULL DEFAULT 'none' CHECK (floor IN ('none', 'offered', 'seen')),
+    holder_id      uuid,
+    floor_at       timestamptz,
+    floor_deadline timestamptz,
+    seen_seq       bigint,
+    last_seq       bigint NOT NULL DEFAULT 0,
+    version        bigint NOT NULL DEFAULT 1,
+    next_due       timestamptz GENERATED ALWAYS AS (   -- when the next deadline is to be applied
+                       CASE phase WHEN 'created' THEN least(start_by, deadline)
+                                  WHEN 'active' THEN least(floor_deadline, deadline) END) STORED,
+    created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    updated_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    started_at     timestamptz,
+    ended_at       timestamptz,
+    CONSTRAINT active_exactly_when_there_is_a_floor CHECK ((phase = 'active') = (floor <> 'none')),
+    CONSTRAINT a_floor_has_a_holder CHECK ((floor = 'none') = (holder_id IS NULL)),
+    CONSTRAINT an_offer_has_a_deadline CHECK (floor <> 'offered' OR floor_deadline IS NOT NULL),
+    CONSTRAINT seen_says_what_was_seen CHECK ((floor = 'seen') = (seen_seq IS NOT NULL)),
+    CONSTRAINT ended_has_a_reason CHECK ((phase = 'ended') = (reason IS NOT NULL) AND (phase = 'ended') = (ended_at IS NOT NULL)),
+    CONSTRAINT turns_are_limited CHECK (turn <= max_turns)
+) WITH (fillfactor = 50);
+CREATE INDEX due_meetings ON meetings (next_due) WHERE phase <> 'ended';
+CREATE INDEX meetings_by_holder ON meetings (holder_id) WHERE phase = 'active';
+CREATE INDEX meetings_by_change ON meetings (updated_at);
+
+CREATE TABLE meeting_members (
+    meeting_id    uuid NOT NULL REFERENCES meetings,
+    agent_id      uuid NOT NULL REFERENCES agents,
+    invitation_id uuid NOT NULL,                -- the message that invited it
+    position      integer NOT NULL,
+    status        text NOT NULL DEFAULT 'invited' CHECK (status IN ('invited', 'attending', 'away', 'left', 'declined')),
+    last_grant    integer NOT NULL DEFAULT 0,
+    present_since integer NOT NULL DEFAULT 0,
+    joined_seq    bigint NOT NULL DEFAULT 0,
+    quiet         text CHECK (quiet IN ('passed', 'skipped')),
+    skips         integer NOT NULL DEFAULT 0,
+    cursor        bigint NOT NULL DEFAULT 0,
+    shown_turn    integer NOT NULL DEFAULT 0,   -- the last turn of its own that a result has shown it (a hint)
+    joined_at     timestamptz,
+    left_at       timestamptz,
+    PRIMARY KEY (meeting_id, agent_id),
+    UNIQUE (meeting_id, position) DEFERRABLE INITIALLY DEFERRED
+) WITH (fillfactor = 50);
+CREATE INDEX meetings_of_agent ON meeting_members (agent_id, meeting_id);
+
+-- The history of a meeting and the log of its transitions are one table.
+CREATE TABLE meeting_events (
+    meeting_id uuid NOT NULL,
+    seq        bigint NOT NULL,
+    event      text NOT NULL CHECK (event IN ('agent_joined', 'agent_spoke', 'turn_passed', 'agent_timed_out',
+                                             'agent_left', 'host_changed', 'meeting_started', 'meeting_ended')),
+    agent_id   uuid,
+    turn       integer NOT NULL,
+    message_id uuid UNIQUE,
+    content    text,
+    metadata   text,
+    data       text NOT NULL DEFAULT '{}',
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (meeting_id, seq),
+    CONSTRAINT a_speech_has_words CHECK ((event = 'agent_spoke') = (content IS NOT NULL))
+);

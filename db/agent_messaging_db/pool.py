@@ -1,0 +1,152 @@
+"""The connections of a process: opening them, retrying over an outage, and the one place that knows the
+driver's errors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias, TypeVar
+
+import asyncpg
+
+from agent_messaging_db.errors import Conflict, DatabaseUnavailable
+
+Connection: TypeAlias = "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]"
+Result = TypeVar("Result")
+
+CONNECT_TIMEOUT = 10.0
+COMMAND_TIMEOUT = 30.0
+
+# Nothing was committed and the same call may succeed at once.
+_TRY_AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+# The server or the way to it is gone, is starting or stopping, or has no room.
+_OUTAGE = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.InvalidCatalogNameError,
+    ConnectionError,
+    OSError,
+    TimeoutError,
+)
+_CONFLICT = (asyncpg.UniqueViolationError, asyncpg.CheckViolationError, asyncpg.NotNullViolationError)
+
+
+async def connect(dsn: str, **options: Any) -> asyncpg.Connection[Any]:
+    """Open one connection outside the pool."""
+    return await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT, command_timeout=COMMAND_TIMEOUT, **options)
+
+
+class Database:
+    """A pool of connections to one database.
+
+    `locate` gives the address anew for every connection that is opened, so an embedded server that died is
+    brought back by it. `patience` is how many seconds `run` retries an unreachable database. `outage` is the
+    error that an unreachable one raises.
+    """
+
+    def __init__(
+        self,
+        locate: Callable[[], Awaitable[str]],
+        *,
+        max_size: int,
+        patience: float,
+        outage: type[DatabaseUnavailable] = DatabaseUnavailable,
+    ) -> None:
+        self._locate = locate
+        self._max_size = max_size
+        self._patience = patience
+        self._outage = outage
+        self._pool: asyncpg.Pool[Any] | None = None
+
+    async def open(self) -> None:
+        """Open the pool with one connection; raises DatabaseUnavailable."""
+        pool = asyncpg.create_pool(
+            min_size=1,
+            max_size=self._max_size,
+            connect=self._connect,
+            reset=_keep_state,
+            max_inactive_connection_lifetime=60.0,
+        )
+        try:
+            await pool
+        except DatabaseUnavailable as error:
+            raise self._outage(str(error)) from error
+        except _OUTAGE as error:
+            raise self._unavailable(error) from error
+        self._pool = pool
+
+    async def close(self) -> None:
+        """Close the pool; what is still running gets a moment to finish."""
+        if (pool := self._pool) is not None:
+            self._pool = None
+            try:
+                await asyncio.wait_for(pool.close(), 5)
+            except (TimeoutError, *_OUTAGE):
+                pool.terminate()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Borrow a connection; outages come out as DatabaseUnavailable, violated constraints as Conflict."""
+        if self._pool is None:
+            raise self._outage("the database is not open")
+        try:
+            async with self._pool.acquire() as connection:
+                yield connection
+        except DatabaseUnavailable as error:
+            raise self._outage(str(error)) from error
+        except _CONFLICT as error:
+            raise Conflict(error.constraint_name or "") from error
+        except _OUTAGE as error:
+            raise self._unavailable(error) from error
+
+    async def run(
+        self, work: Callable[[Connection, bool], Awaitable[Result]], *, patience: float | None = None
+    ) -> Result:
+        """Do `work(connection, again)` until it succeeds; `again` says that an earlier try has an unknown
+        outcome.
+
+        Deadlocks are retried at once, outages with growing pauses for `patience` seconds. Raises
+        DatabaseUnavailable when that is used up, and Conflict. A work that must not be repeated looks at
+        `again`.
+        """
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + (self._patience if patience is None else patience)
+        again = False
+        pause = 0.05
+        deadlocks = 0
+        while True:
+            try:
+                async with self.connection() as connection:
+                    return await work(connection, again)
+            except _TRY_AGAIN:
+                deadlocks += 1
+                if deadlocks > 20:
+                    raise
+                await asyncio.sleep(random.uniform(0, 0.01))  # noqa: S311 - spreads the contenders, no secret
+            except DatabaseUnavailable:
+                again = True
+                if loop.time() + pause > give_up_at:
+                    raise
+                await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311
+                pause = min(pause * 2, 1.0)
+
+    def _unavailable(self, error: BaseException) -> DatabaseUnavailable:
+        return self._outage(f"the database could not be reached ({type(error).__name__}); try again")
+
+    async def _connect(self, *_: Any, **options: Any) -> asyncpg.Connection[Any]:
+        return await connect(await self._locate(), **options)
+
+
+async def _keep_state(_: asyncpg.Connection[Any]) -> None:
+    # No statement here leaves session state behind, so the driver's reset query on every release would be a
+    # wasted round trip.
+    return

@@ -1,0 +1,56 @@
+-- name: claim
+-- For each agent in $1, claim up to $2 deliveries that nobody is handling: oldest first. Answers are for whoever waits or reads.
+-- $4: how many attempts a delivery gets; one that has had them all comes back with exhausted = true, to be given up.
+WITH wanted AS (
+    SELECT picked.message_id
+    FROM unnest($1::uuid[], $2::int[]) AS w (agent_id, free)
+    CROSS JOIN LATERAL (
+        SELECT d.message_id FROM deliveries d
+        WHERE d.recipient_id = w.agent_id AND d.read_at IS NULL AND d.dead_at IS NULL
+          AND d.kind IN ('one_way', 'async', 'question', 'invitation')
+          AND (d.retry_at IS NULL OR d.retry_at <= clock_timestamp())
+          AND NOT EXISTS (SELECT FROM processes p WHERE p.id = d.claimed_by AND p.lease_until > clock_timestamp())
+        ORDER BY d.id LIMIT w.free FOR UPDATE OF d SKIP LOCKED
+    ) picked
+), claimed AS (
+    UPDATE deliveries d SET claimed_by = $3, attempt = d.attempt + 1 FROM wanted WHERE d.message_id = wanted.message_id
+    RETURNING d.message_id, d.id, d.attempt
+)
+SELECT m.id, m.sender_id, m.recipient_id, m.kind, m.content, m.metadata, m.session_id, m.meeting_id,
+       c.attempt, c.attempt > $4 AS exhausted, q.state AS question_state, q.reply_by
+FROM claimed c JOIN messages m ON m.id = c.message_id LEFT JOIN questions q ON q.id = m.id
+ORDER BY c.id;
+
+-- name: finish
+-- Handled: read. The attempt fences whoever finishes late.
+UPDATE deliveries d SET read_at = clock_timestamp(), claimed_by = NULL
+FROM (SELECT d.message_id FROM deliveries d JOIN unnest($1::uuid[], $2::int[]) AS n (message_id, attempt)
+      ON n.message_id = d.message_id AND n.attempt = d.attempt
+      WHERE d.claimed_by = $3 AND d.read_at IS NULL ORDER BY d.message_id FOR UPDATE OF d) n
+WHERE d.message_id = n.message_id;
+
+-- name: retry_later
+-- Failed: free again after $3 seconds, for whichever process has the handler. Never past a question's reply_by.
+UPDATE deliveries d
+SET claimed_by = NULL, error = $4,
+    retry_at = least(clock_timestamp() + make_interval(secs => $3),
+                     (SELECT greatest(q.reply_by - interval '50 milliseconds', clock_timestamp()) FROM questions q
+                      WHERE q.id = d.message_id AND q.state = 'open'))
+WHERE d.message_id = $1 AND d.claimed_by = $5 AND d.attempt = $2 AND d.read_at IS NULL;
+
+-- name: give_back
+-- Claimed and never begun.
+UPDATE deliveries SET claimed_by = NULL, attempt = greatest(attempt - 1, 0)
+WHERE message_id = ANY ($1::uuid[]) AND claimed_by = $2 AND read_at IS NULL;
+
+-- name: dead_letter
+SELECT message_id, recipient_id, question_id FROM dead_letter($1, $2, $3, $4);
+
+-- name: agents_with_work
+-- Of these agents, those with a delivery that a handler could take now.
+SELECT a FROM unnest($1::uuid[]) AS a WHERE EXISTS (
+    SELECT FROM deliveries d
+    WHERE d.recipient_id = a AND d.read_at IS NULL AND d.dead_at IS NULL
+      AND d.kind IN ('one_way', 'async', 'question', 'invitation')
+      AND (d.retry_at IS NULL OR d.retry_at <= clock_timestamp())
+      AND NOT EXISTS (SELECT FROM processes p WHERE p.id = d.claimed_by AND p.lease_until > clock_timestamp()));

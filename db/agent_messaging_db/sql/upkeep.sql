@@ -1,0 +1,24 @@
+-- name: settled_questions
+-- Of these questions, those that are no longer open.
+SELECT id FROM questions WHERE id = ANY ($1::uuid[]) AND (state <> 'open' OR reply_by <= clock_timestamp());
+
+-- name: agents_with_unread
+SELECT a FROM unnest($1::uuid[]) AS a WHERE EXISTS (
+    SELECT FROM deliveries d WHERE d.recipient_id = a AND d.read_at IS NULL)
+    OR EXISTS (SELECT FROM meetings g WHERE g.holder_id = a AND g.phase = 'active');
+
+-- name: meeting_versions
+SELECT id, version FROM meetings WHERE id = ANY ($1::uuid[]);
+
+-- name: due_meetings
+SELECT id FROM meetings WHERE phase <> 'ended' AND next_due <= clock_timestamp() ORDER BY next_due LIMIT $1;
+
+-- name: forget
+-- What has served its time: keys after a day, cursors after a week.
+WITH keys AS (
+    DELETE FROM idempotency_keys WHERE (agent_id, key) IN (
+        SELECT agent_id, key FROM idempotency_keys WHERE created_at < clock_timestamp() - interval '24 hours'
+        ORDER BY agent_id, key LIMIT 1000 FOR UPDATE SKIP LOCKED)
+)
+DELETE FROM inbox_cursors WHERE number IN (
+    SELECT number FROM inbox_cursors WHERE created_at < clock_timestamp() - interval '7 days' LIMIT 1000 FOR UPDATE SKIP LOCKED);

@@ -1,0 +1,191 @@
+"""Hints between processes that something changed: one LISTEN connection, and NOTIFY after commit, coalesced.
+
+A hint names a topic and carries nothing else; whoever hears it looks at the rows. A lost hint costs the time
+until the next sweep, never a message. What a larger installation replaces is the interface `Wakeups`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Protocol
+from uuid import UUID
+
+import asyncpg
+
+from agent_messaging_db.errors import DatabaseUnavailable
+from agent_messaging_db.pool import Database, connect
+
+CHANNEL = "agent_messaging"
+HEARTBEAT = 1.0
+SILENCE = 2.0
+MAX_PAYLOAD = 7_900  # PostgreSQL takes 7,999 bytes
+SELF_TEST = 1.0
+
+logger = logging.getLogger("agent_messaging.wakeups")
+
+
+class Wakeups(Protocol):
+    """Carries topics to the other processes; never late on purpose, sometimes lost."""
+
+    async def start(self, *, heard: Callable[[Iterable[str]], None], reset: Callable[[], None]) -> None:
+        """Begin to listen. `heard` gets the topics of other processes; `reset` says that some may have been
+        missed.
+        """
+        ...
+
+    def publish(self, topics: Iterable[str]) -> None:
+        """Tell the other processes, soon; returns at once and never raises."""
+        ...
+
+    async def close(self) -> None:
+        """Stop listening, after what was published has been sent."""
+        ...
+
+
+class PostgresWakeups:
+    """LISTEN and NOTIFY of PostgreSQL.
+
+    The listening connection is direct, outside the pool and never in a transaction: one that sits in a
+    transaction would keep the server's queue from being emptied. NOTIFY goes through the pool, in
+    transactions of its own: inside a committing transaction it would hold a database-wide lock through the
+    flush to disk. `hears` is False where a pooler swallows LISTEN.
+    """
+
+    def __init__(self, database: Database, locate: Callable[[], Awaitable[str]], *, process: UUID) -> None:
+        self._database = database
+        self._locate = locate
+        self._me = process.hex
+        self._pending: set[str] = set()
+        self._kick = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._listening = asyncio.Event()
+        self._heard: Callable[[Iterable[str]], None] = _ignore
+        self._reset: Callable[[], None] = _nothing
+        self._echo = asyncio.Event()
+        self._connection: asyncpg.Connection[Any] | None = None
+        self._sending = False
+        self.hears = False
+
+    async def start(self, *, heard: Callable[[Iterable[str]], None], reset: Callable[[], None]) -> None:
+        self._heard, self._reset = heard, reset
+        self._tasks = [
+            asyncio.create_task(self._listen_for_ever(), name="agent-messaging listener"),
+            asyncio.create_task(self._publish_for_ever(), name="agent-messaging publisher"),
+        ]
+        # A wait that began before LISTEN is in force would be deaf; a database that is slow to listen must
+        # not keep us from starting.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._listening.wait(), SILENCE)
+
+    def publish(self, topics: Iterable[str]) -> None:
+        self._pending.update(topics)
+        if self._pending:
+            self._kick.set()
+
+    async def close(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                while self._pending or self._sending:
+                    await asyncio.sleep(0.005)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._connection is not None:
+            self._connection.terminate()
+
+    async def _publish_for_ever(self) -> None:
+        while True:
+            await self._kick.wait()
+            self._kick.clear()
+            topics, self._pending = self._pending, set()
+            self._sending = True
+            try:
+                async with self._database.connection() as connection:
+                    for payload in _payloads(self._me, topics):
+                        await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, payload)
+            except (DatabaseUnavailable, asyncpg.PostgresError):
+                # Those who listen look again when their own connection comes back, and at every sweep.
+                logger.info(
+                    "wake-ups were lost: the database could not be reached", extra={"topics": len(topics)}
+                )
+                await asyncio.sleep(HEARTBEAT / 4)
+            finally:
+                self._sending = False
+
+    async def _listen_for_ever(self) -> None:
+        pause = 0.05
+        while True:
+            try:
+                await self._listen()
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                # Whatever broke it, the answer is the same: connect again; nothing but this loop would.
+                logger.warning("listening for wake-ups stopped (%s); connecting again", type(error).__name__)
+            self._listening.clear()
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 1.0) if not self.hears else 0.05
+            self.hears = False
+
+    async def _listen(self) -> None:
+        connection = await connect(
+            await self._locate(), server_settings={"application_name": "agent-messaging listener"}
+        )
+        self._connection = connection
+        lost = asyncio.Event()
+        try:
+            connection.add_termination_listener(lambda _: lost.set())
+            await connection.add_listener(CHANNEL, self._receive)
+            self._listening.set()
+            self._reset()
+            await self._test(connection)
+            while not lost.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(lost.wait(), HEARTBEAT)
+                if not lost.is_set():
+                    await connection.fetchval("SELECT 1", timeout=SILENCE)
+            raise ConnectionError("the server closed the connection")
+        finally:
+            self._connection = None
+            # Closing a frozen connection waits for it; there is nothing to say goodbye for.
+            connection.terminate()
+
+    async def _test(self, connection: asyncpg.Connection[Any]) -> None:
+        self._echo.clear()
+        await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, f"{self._me}:")
+        try:
+            await asyncio.wait_for(self._echo.wait(), SELF_TEST)
+            self.hears = True
+        except TimeoutError:
+            logger.warning(
+                "wake-ups do not arrive over this connection (a transaction-mode pooler?): waits are slower by up to a second. "
+                "Set LISTEN_DATABASE_URL to a direct connection."
+            )
+
+    def _receive(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+        sender, _, topics = str(payload).partition(":")
+        if sender == self._me:
+            self._echo.set()
+        elif topics:
+            self._heard(topics.split(","))
+
+
+def _payloads(sender: str, topics: Iterable[str]) -> Iterable[str]:
+    payload = f"{sender}:"
+    for topic in topics:
+        if len(payload) + len(topic) + 1 > MAX_PAYLOAD:
+            yield payload
+            payload = f"{sender}:"
+        payload += topic if payload.endswith(":") else f",{topic}"
+    yield payload
+
+
+def _ignore(_: Iterable[str]) -> None:
+    return
+
+
+def _nothing() -> None:
+    return
