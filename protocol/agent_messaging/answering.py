@@ -1,0 +1,191 @@
+"""Answering questions, and what an outcome means to the one who asked."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Generic, TypeVar, cast
+from uuid import UUID
+
+from agent_messaging.content import encode_metadata
+from agent_messaging.engine import Engine
+from agent_messaging.errors import (
+    ConversationEndedError,
+    ConversationTimeoutError,
+    HandlerFailedError,
+    InvalidSessionStateError,
+    MessageNotFoundError,
+    QuestionDeclinedError,
+    SessionNotFoundError,
+)
+from agent_messaging.handling import handled_question
+from agent_messaging.identifiers import HandleKind, handle, new_id
+from agent_messaging.models import Answer, Reply
+from agent_messaging.outbox import key_for
+from agent_messaging.sending import conflicting, replayed
+from agent_messaging_db import conversations, keys
+from agent_messaging_db.conversations import Answering, OutcomeRow, Verdict
+from agent_messaging_db.keys import Key
+from agent_messaging_db.rows import IdentityRow, MessageKind, QuestionState
+
+M = TypeVar("M")
+
+
+class Answers(Generic[M]):
+    """Settles questions: by a reply, or by what a handler returns."""
+
+    def __init__(self, engine: Engine[M]) -> None:
+        self._engine = engine
+
+    async def reply(
+        self,
+        sender_external_id: str,
+        recipient_external_id: str,
+        message: M | None,
+        *,
+        question_id: UUID | None,
+        decline: bool,
+        metadata: dict[str, Any] | None,
+        idempotency_key: str | None,
+    ) -> Reply:
+        """Answer or decline; see SyncConversation.reply."""
+        engine = self._engine
+        await engine.ready()
+        answerer, asker = await engine.names.agents([sender_external_id, recipient_external_id])
+        content, extra = self._encode(message, decline=decline), encode_metadata(metadata)
+        payload = ("reply", str(asker.id), content, extra, decline, question_id and str(question_id))
+        key = key_for(answerer.id, idempotency_key, *payload)
+        # First, as a retry that looked for a question anew would answer another one.
+        first = await self.first_use(key)
+        if first is not None:
+            return Reply(message_id=first, question_id=question_id, asker=asker.external_id, late=False)
+        question = question_id or await self._question(answerer, asker)
+        if question_id is not None:
+            await self._check_parties(question_id, answerer, asker)
+        kind = MessageKind.DECLINE if decline else MessageKind.ANSWER
+        row = Answering(question, new_id(), kind, answerer.id, content, extra, key)
+        verdict = await engine.outbox.answer(row)
+        engine.presence.seen(answerer.id)
+        message_id = self._settled(row, verdict)
+        return Reply(
+            message_id=message_id,
+            question_id=question,
+            asker=asker.external_id,
+            late=verdict.verdict == "late",
+        )
+
+    async def answer_handled(self, question: UUID, answerer: UUID, message: M) -> bool:
+        """Answer with what a handler returned; says whether it was the first answer."""
+        content = self._engine.codec.encode(message)
+        verdict = await self._engine.outbox.answer(
+            Answering(question, new_id(), MessageKind.ANSWER, answerer, content, None)
+        )
+        return verdict.verdict in ("answered", "late")
+
+    async def first_use(self, key: Key | None) -> UUID | None:
+        """Give what the first call with this key gave; raises IdempotencyConflictError if its payload was
+        another.
+        """
+        if key is None:
+            return None
+        used = await self._engine.read(lambda connection: keys.get_key(connection, key=key))
+        if used is None:
+            return None
+        if used[0] != key.hash:
+            raise conflicting(key)
+        return replayed(used[1])[0]
+
+    def _encode(self, message: M | None, *, decline: bool) -> str:
+        if message is None and decline:
+            return "null"
+        return self._engine.codec.encode(cast("M", message))
+
+    async def _question(self, answerer: IdentityRow, asker: IdentityRow) -> UUID:
+        handling = handled_question.get()
+        if handling is not None and (handling.asker_id, handling.answerer_id) == (asker.id, answerer.id):
+            return handling.question_id
+        found = await self._engine.read(
+            lambda connection: conversations.find_question_to_answer(
+                connection, answerer=answerer.id, asker=asker.id
+            )
+        )
+        if found is not None:
+            return found
+        sessions = await self._engine.read(
+            lambda connection: conversations.live_sessions(connection, one=answerer.id, other=asker.id)
+        )
+        if any(session.ended_at is None for session in sessions):
+            raise InvalidSessionStateError(
+                f"{asker.external_id!r} is not waiting for an answer from {answerer.external_id!r}; nothing was stored. "
+                "Use async_conversation.send to say something unasked"
+            )
+        raise SessionNotFoundError(
+            f"{asker.external_id!r} and {answerer.external_id!r} have no live conversation, so there is nothing to reply to; "
+            "use async_conversation.send"
+        )
+
+    async def _check_parties(self, question: UUID, answerer: IdentityRow, asker: IdentityRow) -> None:
+        parties = await self._engine.read(
+            lambda connection: conversations.question_parties(connection, question=question)
+        )
+        if parties is None or parties[1:] != (asker.id, answerer.id):
+            raise MessageNotFoundError(
+                f"there is no question {question} of {asker.external_id!r} to {answerer.external_id!r}"
+            )
+
+    def _settled(self, row: Answering, verdict: Verdict) -> UUID:
+        match verdict.verdict:
+            case "answered" | "late" | "declined":
+                return row.id
+            case "replayed":
+                return replayed(verdict.result)[0]
+            case "conflict":
+                raise conflicting(row.key)
+            case "unknown":
+                raise MessageNotFoundError(f"there is no question {row.question_id} to this agent")
+            case _:
+                raise InvalidSessionStateError(
+                    f"nothing was stored: the question is {verdict.state} already, and a question has one outcome"
+                )
+
+
+def outcome_of(engine: Engine[M], outcome: OutcomeRow, answerer: str) -> Answer[M]:
+    """Give the answer of a settled question, or raise what became of it."""
+    name = handle(HandleKind.QUESTION, outcome.number)
+    match outcome.state:
+        case QuestionState.ANSWERED:
+            return Answer[Any].model_construct(
+                question_id=outcome.id,
+                handle=name,
+                message_id=outcome.answer_id,
+                sender=answerer,
+                content=engine.codec.decode(cast("str", outcome.content)),
+                late=outcome.late,
+                created_at=outcome.answered_at,
+            )
+        case QuestionState.DECLINED if outcome.failure is not None:
+            raise HandlerFailedError(
+                f"the handler of {answerer!r} failed on every attempt to answer question {name}: {outcome.failure}",
+                question_id=outcome.id,
+                handle=name,
+                message_id=None,
+            )
+        case QuestionState.DECLINED:
+            reason = json.loads(outcome.content or "null")
+            raise QuestionDeclinedError(
+                f"{answerer!r} declined to answer question {name}",
+                question_id=outcome.id,
+                handle=name,
+                message_id=outcome.answer_id,
+                reason=reason,
+            )
+        case QuestionState.CANCELLED:
+            raise ConversationEndedError(
+                f"the conversation with {answerer!r} was ended before question {name} was answered; ask again to open a new one"
+            )
+        case _:
+            raise ConversationTimeoutError(
+                f"{answerer!r} did not answer question {name} by its reply_by; a late answer would come to the inbox",
+                question_id=outcome.id,
+                handle=name,
+                expired=True,
+            )

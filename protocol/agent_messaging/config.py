@@ -1,0 +1,94 @@
+"""The settings of the library, read from arguments and the environment once, at the top."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import quote
+
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+POSTGRES_FIELDS = frozenset(
+    {"postgres_host", "postgres_port", "postgres_user", "postgres_password", "postgres_db"}
+)
+
+
+class Config(BaseSettings):
+    """SDK configuration (the design's `Config`). Durations are seconds, sizes bytes.
+
+    Every field is also an environment variable of the same name in capitals. If neither `DATABASE_URL` nor
+    any `POSTGRES_*` is given, the embedded database of this user is used.
+    """
+
+    model_config = SettingsConfigDict(
+        extra="ignore", frozen=True, populate_by_name=True, env_ignore_empty=True
+    )
+
+    postgres_host: str = "localhost"
+    postgres_port: int = Field(default=5432, ge=1, le=65535)
+    postgres_user: str = "postgres"
+    postgres_password: SecretStr = SecretStr("")
+    postgres_db: str = "agent_messaging"
+    database_url: SecretStr | None = Field(default=None, description="wins over POSTGRES_*")
+    listen_database_url: SecretStr | None = Field(
+        default=None,
+        description="a direct connection, when database_url goes through a transaction-mode pooler",
+    )
+    data_dir: Path | None = Field(
+        default=None,
+        validation_alias=AliasChoices("data_dir", "AGENT_MESSAGING_DATA_DIR"),
+        description="where the embedded database lives",
+    )
+    auto_migrate: bool = Field(default=True, description="bring the schema up to date at start")
+
+    max_pool_size: int = Field(default=10, ge=2, description="connections in the pool")
+
+    default_conversation_timeout: float = Field(default=300.0, ge=0)
+    default_meeting_timeout: float = Field(default=600.0, ge=0)
+    default_turn_duration: float = Field(default=60.0, gt=0)
+    default_offer_timeout: float = Field(default=120.0, gt=0)
+    default_max_turns: int = Field(default=200, ge=1)
+    max_meeting_duration: float = Field(default=86_400.0, gt=0)
+
+    enable_turn_timeout: bool = Field(
+        default=True, description="false: new meetings put no limit on a turn once seen"
+    )
+    auto_invoke_handlers: bool = Field(
+        default=True, description="false: deliveries wait for resume_agent_handler"
+    )
+
+    max_message_bytes: int = Field(default=262_144, ge=1)
+    max_unread: int = Field(default=10_000, ge=1)
+    max_delivery_attempts: int = Field(default=5, ge=1)
+    handler_concurrency: int = Field(default=8, ge=1)
+    handler_lease: float = Field(
+        default=10.0, gt=0, description="a process that is silent for this long has lost its claims"
+    )
+    retry_backoff: float = Field(
+        default=1.0, gt=0, description="before the second attempt; doubles with each one"
+    )
+    sweep_interval: float = Field(
+        default=1.0, gt=0, description="how often lost wake-ups and due deadlines are looked for"
+    )
+    database_patience: float = Field(
+        default=10.0, ge=0, description="how long a call retries an unreachable database"
+    )
+
+    @property
+    def dsn(self) -> str | None:
+        """The server to connect to, or None for the embedded database."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        if not (self.model_fields_set & POSTGRES_FIELDS):
+            return None
+        user = quote(self.postgres_user, safe="")
+        password = quote(self.postgres_password.get_secret_value(), safe="")
+        return (
+            f"postgresql://{user}:{password}@/{quote(self.postgres_db, safe='')}"
+            f"?host={quote(self.postgres_host, safe='')}&port={self.postgres_port}"
+        )
+
+    @property
+    def listen_dsn(self) -> str | None:
+        """Where to LISTEN, if it is not `dsn`."""
+        return None if self.listen_database_url is None else self.listen_database_url.get_secret_value()

@@ -1,0 +1,176 @@
+"""What the services of one SDK object share: its database, its waits, its writes, and the names of agents."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from agent_messaging.config import Config
+from agent_messaging.content import Codec
+from agent_messaging.errors import (
+    ConfigurationError,
+    DatabaseUnavailableError,
+    InvalidArgumentError,
+    NotInitializedError,
+)
+from agent_messaging.identifiers import new_id
+from agent_messaging.lease import Lease
+from agent_messaging.names import Names
+from agent_messaging.outbox import Outbox
+from agent_messaging.presence import Presence
+from agent_messaging.room import Room
+from agent_messaging.waiting import Waiting, Window
+from agent_messaging_db import inbox, presence
+from agent_messaging_db.errors import DatabaseUnavailable, SchemaError
+from agent_messaging_db.migrate import check, migrate
+from agent_messaging_db.pool import Connection, Database
+from agent_messaging_db.rows import IdentityRow
+from agent_messaging_db.wakeups import PostgresWakeups
+
+M = TypeVar("M")
+Result = TypeVar("Result")
+
+logger = logging.getLogger("agent_messaging")
+
+
+class Engine(Generic[M]):
+    """The running part of one SDK object; open between `open` and `close`.
+
+    `before_calls` are done at the start of each call of a service (registrations that are to be written).
+    """
+
+    def __init__(self, config: Config, message_type: object | None) -> None:
+        self.config = config
+        self.process = new_id()
+        self.codec: Codec[M] = Codec(message_type, max_bytes=config.max_message_bytes)
+        self.before_calls: list[Callable[[], Awaitable[None]]] = []
+        self._address = _Address(config)
+        self.database = Database(
+            self._address.locate,
+            max_size=config.max_pool_size,
+            patience=config.database_patience,
+            outage=DatabaseUnavailableError,
+        )
+        self.names = Names(self.database)
+        self.room = Room(self.database, limit=config.max_unread)
+        self.presence = Presence(self.database, process=self.process)
+        self.is_open = False
+
+    async def open(self) -> None:
+        """Connect, bring the schema up to date, begin to listen. Raises DatabaseUnavailableError,
+        ConfigurationError.
+        """
+        try:
+            await self.database.open()
+            async with self.database.connection() as connection:
+                await (migrate(connection) if self.config.auto_migrate else check(connection))
+                await presence.renew_lease(
+                    connection, process=self.process, seconds=self.config.handler_lease
+                )
+        except SchemaError as error:
+            await self._shut()
+            raise ConfigurationError(str(error)) from error
+        except BaseException:
+            await self._shut()
+            raise
+        self.waiting = Waiting(
+            PostgresWakeups(self.database, self._address.locate_listener, process=self.process)
+        )
+        self.outbox = Outbox(self.database, self.waiting, process=self.process)
+        self.lease = Lease(self._address.last, process=self.process, seconds=self.config.handler_lease)
+        await self.waiting.start()
+        self.lease.start()
+        self.is_open = True
+
+    async def close(self, *, claims_of: Iterable[UUID] = ()) -> None:
+        """End the waits, finish the writes, leave the process registry. `claims_of`: agents with a handler
+        here.
+        """
+        self.is_open = False
+        await self.waiting.close()
+        await self.outbox.settled()
+        await self.lease.stop()
+        with suppress(DatabaseUnavailable):
+            async with self.database.connection() as connection:
+                await presence.leave(connection, process=self.process, agents=claims_of)
+        await self._shut()
+
+    async def ready(self) -> None:
+        """Begin a call; raises NotInitializedError."""
+        if not self.is_open:
+            raise NotInitializedError(
+                "the SDK is not open: use `async with AgentMessaging(...) as sdk`, or call `initialize()` first"
+            )
+        for before in self.before_calls:
+            await before()
+
+    async def read(self, work: Callable[[Connection], Awaitable[Result]]) -> Result:
+        """Run a read, retried over an outage."""
+
+        async def once(connection: Connection, _again: bool) -> Result:
+            return await work(connection)
+
+        return await self.database.run(once)
+
+    async def has_unshown_need(
+        self, agent: IdentityRow, *, question: UUID | None = None, meeting: UUID | None = None
+    ) -> bool:
+        """Is there a question, an answer or a turn for the agent that no result has shown it?"""
+        async with self.database.connection() as connection:
+            return await inbox.has_unshown_need(
+                connection, agent=agent.id, own_question=question, own_meeting=meeting
+            )
+
+    async def _shut(self) -> None:
+        await self.database.close()
+        self._address.release()
+
+
+def window(timeout: float | None, default: float) -> Window:
+    """Make the window of a call from its `timeout` in seconds; raises InvalidArgumentError."""
+    seconds = default if timeout is None else timeout
+    if not isinstance(seconds, int | float) or not seconds >= 0:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidArgumentError(f"timeout is a number of seconds, 0 or more, not {seconds!r}")
+    return Window(float(seconds))
+
+
+class _Address:
+    """Where the database is; brings the embedded one back if it has gone."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._dsn: str | None = config.dsn
+        self._embedded: Any = None
+
+    async def locate(self) -> str:
+        if (dsn := self._config.dsn) is not None:
+            return dsn
+        # Only here, so that nobody pays for it who brings a database.
+        from agent_messaging_db import embedded
+
+        try:
+            server = await embedded.ensure(self._config.data_dir)
+        except embedded.EmbeddedDatabaseError as error:
+            raise DatabaseUnavailable(str(error)) from error
+        if self._embedded is not None:
+            self._embedded.release()
+        self._embedded = server
+        self._dsn = server.dsn
+        return server.dsn
+
+    async def locate_listener(self) -> str:
+        return self._config.listen_dsn or await self.locate()
+
+    def last(self) -> str:
+        """Give the address used last, from any thread."""
+        if self._dsn is None:
+            raise RuntimeError("the database was never located")
+        return self._dsn
+
+    def release(self) -> None:
+        if self._embedded is not None:
+            self._embedded.release()
+            self._embedded = None

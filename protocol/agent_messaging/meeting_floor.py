@@ -1,0 +1,106 @@
+"""Waiting for the floor of a meeting, and the signal that ends the wait."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from agent_messaging.engine import Engine
+from agent_messaging.errors import MeetingTimeoutError, WaitInterruptedError
+from agent_messaging.inbox import Inbox
+from agent_messaging.meeting_store import MeetingStore, Moment, Refused
+from agent_messaging.meeting_views import MeetingViews
+from agent_messaging.models import InboxItem, TurnSignal
+from agent_messaging.rules.meeting import See
+from agent_messaging.waiting import Window, WindowEndedError, agent_topic, meeting_topic
+from agent_messaging_db.rows import IdentityRow, MeetingPhase
+
+M = TypeVar("M")
+
+REMEMBERED = 10_000
+
+
+class Floors(Generic[M]):
+    """Who waits for the floor in this process, and which turn was last signalled to whom."""
+
+    def __init__(
+        self, engine: Engine[M], store: MeetingStore, views: MeetingViews[M], inbox: Inbox[M]
+    ) -> None:
+        self._engine = engine
+        self._store = store
+        self._views = views
+        self._inbox = inbox
+        self._signalled: dict[tuple[UUID, UUID], int] = {}
+
+    def last_signalled(self, agent: UUID, meeting: UUID) -> int | None:
+        """Give the turn last signalled to the agent by this object."""
+        return self._signalled.get((agent, meeting))
+
+    async def wait(
+        self, agent: IdentityRow, meeting: UUID, patience: Window, *, interruptible: bool
+    ) -> TurnSignal[M]:
+        """Wait until the agent has the floor or the meeting has ended; raises MeetingTimeoutError,
+        WaitInterruptedError.
+        """
+
+        async def look() -> Moment | InboxItem[M] | None:
+            current = await self._store.look(meeting)
+            if _ended(current) or current.state.meeting.holder_id == agent.id:
+                return current
+            return await self._inbox.first_need(agent, meeting=meeting) if interruptible else None
+
+        async def take(found: Moment | InboxItem[M]) -> Moment | InboxItem[M] | None:
+            if isinstance(found, InboxItem) or _ended(found):
+                return found
+            seen = await self._store.carry_out(meeting, See(agent.id, found.state.meeting.turn))
+            return None if isinstance(seen, Refused) else seen
+
+        topics = (
+            [meeting_topic(meeting), agent_topic(agent.id)] if interruptible else [meeting_topic(meeting)]
+        )
+        try:
+            with self._engine.presence.waiting(agent.id):
+                found = await self._engine.waiting.until(look, take, topics=topics, window=patience)
+        except WindowEndedError:
+            raise await self._timeout(agent, meeting) from None
+        if isinstance(found, InboxItem):
+            raise WaitInterruptedError(
+                f"the wait for the floor ended early: something needs {agent.external_id!r} ({found.kind}); it still attends, and "
+                "attend_meeting goes on waiting",
+                item=found,
+            )
+        signal = await self._views.signal(found, agent.id)
+        if signal.turn is not None:
+            if len(self._signalled) > REMEMBERED:
+                self._signalled.clear()
+            self._signalled[agent.id, meeting] = signal.turn
+        return signal
+
+    async def wait_to_be_without(self, agent: IdentityRow, meeting: UUID, patience: Window) -> None:
+        """Wait until the agent does not have the floor; raises MeetingTimeoutError."""
+
+        async def look() -> Moment | None:
+            moment = await self._store.look(meeting)
+            return None if moment.state.meeting.holder_id == agent.id else moment
+
+        async def take(moment: Moment) -> Moment:
+            return moment
+
+        try:
+            with self._engine.presence.waiting(agent.id):
+                await self._engine.waiting.until(look, take, topics=[meeting_topic(meeting)], window=patience)
+        except WindowEndedError:
+            raise await self._timeout(agent, meeting) from None
+
+    async def _timeout(self, agent: IdentityRow, meeting: UUID) -> MeetingTimeoutError:
+        status = await self._views.status(await self._store.read(meeting))
+        floor = status.current_speaker_external_id
+        holds = "nobody has the floor yet" if floor is None else f"{floor} has the floor"
+        return MeetingTimeoutError(
+            f"the window ended and {agent.external_id!r} still attends: {holds}; call attend_meeting to go on waiting",
+            status=status,
+        )
+
+
+def _ended(moment: Moment) -> bool:
+    return moment.state.meeting.phase is MeetingPhase.ENDED

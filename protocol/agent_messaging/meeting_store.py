@@ -1,0 +1,230 @@
+"""Carries out what the rules of meetings decide: read, decide, compare-and-set, wake; under the row's lock
+where that fails.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from agent_messaging.engine import Engine
+from agent_messaging.errors import MeetingNotFoundError
+from agent_messaging.rules.meeting import (
+    Command,
+    MeetingState,
+    NewEvent,
+    Refusal,
+    Transition,
+    apply_due,
+    decide,
+)
+from agent_messaging.rules.meeting_view import next_due
+from agent_messaging.waiting import agent_topic, meeting_topic
+from agent_messaging_db import meetings
+from agent_messaging_db.keys import Key
+from agent_messaging_db.meetings import Clocks, NewEventRow
+from agent_messaging_db.pool import Connection
+from agent_messaging_db.rows import MeetingEvent, MeetingRow, MemberRow, MemberStatus
+
+TRIES_WITHOUT_LOCK = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A speech: the id of its message, its JSON text and metadata."""
+
+    message_id: UUID
+    content: str
+    metadata: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A meeting as it stood at a moment of the database's clock."""
+
+    state: MeetingState
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A refusal, at the moment of it."""
+
+    refusal: Refusal
+    now: datetime
+
+
+class MeetingStore:
+    """The rows of meetings and the rules, brought together."""
+
+    def __init__(self, engine: Engine[Any]) -> None:
+        self._engine = engine
+
+    async def read(self, meeting: UUID) -> Moment:
+        """Read a meeting with what is due applied; raises MeetingNotFoundError."""
+        moment = await self._engine.read(lambda connection: _read(connection, meeting))
+        due = next_due(moment.state)
+        if due is None or due > moment.now:
+            return moment
+        return await self.apply_due(meeting)
+
+    async def look(self, meeting: UUID) -> Moment:
+        """Read a meeting as its rows stand."""
+        async with self._engine.database.connection() as connection:
+            return await _read(connection, meeting)
+
+    async def apply_due(self, meeting: UUID) -> Moment:
+        """Record the deadlines that have passed."""
+        saved = await self._carry_out(meeting, None, None, None)
+        assert isinstance(saved, Moment)  # noqa: S101 - no command, so nothing to refuse
+        return saved
+
+    async def carry_out(
+        self, meeting: UUID, command: Command, *, words: Words | None = None, key: Key | None = None
+    ) -> Moment | Refused:
+        """Decide a command and save what follows, or say why it is refused. What is due is recorded either
+        way.
+
+        Raises MeetingNotFoundError; Conflict if the key is taken.
+        """
+        return await self._carry_out(meeting, command, words, key)
+
+    async def _carry_out(
+        self, meeting: UUID, command: Command | None, words: Words | None, key: Key | None
+    ) -> Moment | Refused:
+        touched: set[str] = set()
+
+        async def work(connection: Connection, _again: bool) -> Moment | Refused:
+            for _ in range(TRIES_WITHOUT_LOCK):
+                result = await self._attempt(connection, meeting, command, words, key, touched)
+                if result is not None:
+                    return result
+            async with connection.transaction():
+                await meetings.lock_meeting(connection, meeting=meeting)
+                while (
+                    result := await self._attempt(connection, meeting, command, words, key, touched)
+                ) is None:
+                    # Only a deadline that passes between the reading and the saving brings us here.
+                    pass
+                return result
+
+        try:
+            return await self._engine.database.run(work)
+        finally:
+            if touched:
+                self._engine.waiting.wake(touched)
+
+    async def _attempt(
+        self,
+        connection: Connection,
+        meeting: UUID,
+        command: Command | None,
+        words: Words | None,
+        key: Key | None,
+        touched: set[str],
+    ) -> Moment | Refused | None:
+        """Read, decide, compare-and-set; None if the meeting moved on in between."""
+        moment = await _read(connection, meeting)
+        decision = _decide(moment, command)
+        if isinstance(decision, Refusal):
+            if (
+                decision.due is not None
+                and await self._save(connection, moment, decision.due, None, None, touched) is None
+            ):
+                return None
+            return Refused(decision, moment.now)
+        if decision.state is moment.state and key is None:
+            return moment
+        return await self._save(connection, moment, decision, words, key, touched)
+
+    async def _save(
+        self,
+        connection: Connection,
+        moment: Moment,
+        transition: Transition,
+        words: Words | None,
+        key: Key | None,
+        touched: set[str],
+    ) -> Moment | None:
+        before, after = moment.state.meeting, transition.state.meeting
+        due = next_due(moment.state)
+        members = _changed(moment.state.members, transition.state.members)
+        touched |= _topics(before, after)
+        saved = await meetings.save_meeting(
+            connection,
+            before=before,
+            after=after,
+            members=members,
+            events=_rows(before, transition.events, words),
+            clocks=_clocks(before, after, moment.now),
+            unless_due=due is None or due > moment.now,
+            invitations_of=[
+                member.agent_id for member in members if member.status is not MemberStatus.INVITED
+            ],
+            key=key,
+        )
+        if saved is None:
+            return None
+        deadline, now = saved
+        # The clock that the save started runs from its own moment, a little after the reading.
+        return Moment(replace(transition.state, meeting=replace(after, floor_deadline=deadline)), now)
+
+
+async def _read(connection: Connection, meeting: UUID) -> Moment:
+    found = await meetings.get_meeting(connection, meeting=meeting)
+    if found is None:
+        raise MeetingNotFoundError(f"there is no meeting {meeting}; check the id")
+    row, members, now = found
+    return Moment(MeetingState(row, members), now)
+
+
+def _decide(moment: Moment, command: Command | None) -> Transition | Refusal:
+    if command is not None:
+        return decide(moment.state, command, moment.now)
+    return apply_due(moment.state, moment.now) or Transition(moment.state, ())
+
+
+def _changed(before: Sequence[MemberRow], after: Sequence[MemberRow]) -> list[MemberRow]:
+    old = {member.agent_id: member for member in before}
+    return [member for member in after if old.get(member.agent_id) != member]
+
+
+def _topics(before: MeetingRow, after: MeetingRow) -> set[str]:
+    topics = {meeting_topic(after.id)}
+    if after.holder_id is not None and (after.holder_id, after.turn) != (before.holder_id, before.turn):
+        topics.add(agent_topic(after.holder_id))
+    return topics
+
+
+def _rows(before: MeetingRow, events: Sequence[NewEvent], words: Words | None) -> list[NewEventRow]:
+    rows: list[NewEventRow] = []
+    for seq, event in enumerate(events, before.last_seq + 1):
+        spoken = words if event.event is MeetingEvent.AGENT_SPOKE else None
+        rows.append(
+            NewEventRow(
+                seq=seq,
+                event=event.event,
+                agent_id=event.agent_id,
+                turn=event.turn,
+                data=json.dumps(dict(event.data), separators=(",", ":")),
+                message_id=None if spoken is None else spoken.message_id,
+                content=None if spoken is None else spoken.content,
+                metadata=None if spoken is None else spoken.metadata,
+            )
+        )
+    return rows
+
+
+def _clocks(before: MeetingRow, after: MeetingRow, now: datetime) -> Clocks:
+    seconds = None if after.floor_deadline is None else (after.floor_deadline - now).total_seconds()
+    return Clocks(
+        floor=after.floor_at != before.floor_at,
+        resets_deadline=after.floor_deadline != before.floor_deadline,
+        floor_deadline=seconds,
+        started=after.started_at != before.started_at,
+        ended=after.ended_at != before.ended_at,
+    )

@@ -1,0 +1,206 @@
+"""The entry point: one object that opens the database and hands out the services (the composition root)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, ClassVar, Generic, Self, TypeVar
+from uuid import UUID
+
+from agent_messaging.agent_view import AgentView
+from agent_messaging.answering import Answers
+from agent_messaging.async_conversation import AsyncConversation
+from agent_messaging.config import Config
+from agent_messaging.directory import Directory
+from agent_messaging.engine import Engine
+from agent_messaging.handler_run import Handler
+from agent_messaging.handlers import Handlers
+from agent_messaging.inbox import Inbox
+from agent_messaging.meeting_events import EventHandler, MeetingEvents
+from agent_messaging.meeting_store import MeetingStore
+from agent_messaging.meetings import MeetingManager
+from agent_messaging.models import Agent, Organization
+from agent_messaging.one_way import OneWayMessenger
+from agent_messaging.reading import Reader
+from agent_messaging.services import Services
+from agent_messaging.sweep import Sweep
+from agent_messaging.sync_conversation import SyncConversation
+from agent_messaging_db.rows import AttachmentKind, MeetingEvent
+
+MessageType = TypeVar("MessageType")
+
+
+class AgentMessaging(Generic[MessageType]):
+    """Main class of the library (the design's `AgentMessaging`).
+
+    `AgentMessaging[MyMessage](config)` validates what is sent and returns `MyMessage` on every path, in every
+    process; without a type, a message is any JSON value. Open it with `async with`, or `initialize()` and
+    `close()`.
+
+        async with AgentMessaging[MyMessage]() as sdk:
+            await sdk.register_organization("org_001", "My Organization")
+            await sdk.register_agent("agent_alice", "org_001", "Alice")
+
+    Every call may raise DatabaseUnavailableError, after bounded retries, and NotInitializedError.
+    """
+
+    message_type: ClassVar[object] = None
+
+    def __class_getitem__(cls, item: object) -> Any:
+        alias: Any = super().__class_getitem__(item)  # type: ignore[misc]
+        if isinstance(item, TypeVar):
+            return alias
+        name = getattr(item, "__name__", repr(item))
+        return type(f"{cls.__name__}[{name}]", (cls,), {"message_type": item, "__module__": cls.__module__})
+
+    def __init__(self, config: Config | None = None) -> None:
+        """Make the object; `config` None reads the environment. Nothing is opened yet."""
+        self._engine: Engine[MessageType] = Engine(Config() if config is None else config, self.message_type)
+        engine = self._engine
+        answers: Answers[MessageType] = Answers(engine)
+        reader: Reader[MessageType] = Reader(engine)
+        inbox: Inbox[MessageType] = Inbox(engine, reader)
+        store = MeetingStore(engine)
+        self._handlers: Handlers[MessageType] = Handlers(engine, answers)
+        self._events: MeetingEvents[MessageType] = MeetingEvents(engine)
+        self._sweep = Sweep(engine, store, [self._handlers.look_for_work, self._events.look])
+        self._services: Services[MessageType] = Services(
+            directory=Directory(engine),
+            one_way=OneWayMessenger(engine),
+            sync_conversation=SyncConversation(engine, answers, inbox),
+            async_conversation=AsyncConversation(engine, reader, self._handlers.resume),
+            meeting=MeetingManager(engine, store, answers, inbox),
+            inbox=inbox,
+        )
+        engine.before_calls += [self._handlers.settle, self._events.settle]
+
+    async def initialize(self) -> None:
+        """Open the database (the embedded one, if none is configured), bring its schema up to date, begin to
+        listen.
+
+        Raises:
+            DatabaseUnavailableError: it cannot be reached or started.
+            ConfigurationError: its schema and this code do not belong together.
+        """
+        if not self._engine.is_open:
+            await self._engine.open()
+            self._sweep.start()
+
+    async def close(self) -> None:
+        """Close everything: handlers are cancelled and their messages are free for other processes, waits
+        end.
+        """
+        if not self._engine.is_open:
+            return
+        await self._sweep.close()
+        await self._events.close()
+        await self._handlers.close()
+        await self._engine.close(claims_of=self._handlers.agents)
+
+    async def __aenter__(self) -> Self:
+        await self.initialize()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def register_organization(self, external_id: str, name: str, *, exist_ok: bool = False) -> UUID:
+        """Register an organization; gives its id.
+
+        Raises:
+            OrganizationAlreadyExistsError: the external id is taken; `exist_ok` gives the existing id
+                instead. InvalidIdentifierError: the external id is malformed.
+        """
+        return await self._services.directory.register_organization(external_id, name, exist_ok=exist_ok)
+
+    async def register_agent(
+        self, external_id: str, organization_external_id: str, name: str, *, exist_ok: bool = False
+    ) -> UUID:
+        """Register an agent of an organization; gives its id.
+
+        Raises:
+            AgentAlreadyExistsError: the external id is taken; `exist_ok` gives the existing id instead.
+            OrganizationNotFoundError: the organization does not exist.
+            InvalidIdentifierError: the external id is malformed.
+        """
+        return await self._services.directory.register_agent(
+            external_id, organization_external_id, name, exist_ok=exist_ok
+        )
+
+    async def get_agent(self, external_id: str) -> Agent:
+        """Give an agent with its presence; raises AgentNotFoundError."""
+        return await self._services.directory.get_agent(external_id)
+
+    async def get_organization(self, external_id: str) -> Organization:
+        """Give an organization; raises OrganizationNotFoundError."""
+        return await self._services.directory.get_organization(external_id)
+
+    def register_handler(
+        self, agent_external_id: str
+    ) -> Callable[[Handler[MessageType]], Handler[MessageType]]:
+        """Decorate the handler of an agent's messages: `async def handler(message, context)`.
+
+        It counts from this process's next call on. What it returns answers a question, unless `reply` came
+        first; for everything else it is ignored. Each message is handled by one process at a time, at least
+        once: `context.attempt` counts.
+
+        Raises:
+            HandlerAlreadyRegisteredError: this process has a handler for the agent.
+        """
+        return self._handlers.register(agent_external_id)
+
+    def register_event_handler(self, event_type: MeetingEvent) -> Callable[[EventHandler], EventHandler]:
+        """Decorate a handler of meeting events: `async def handler(meeting_id, agent_external_id, data)`.
+
+        It is called for the meetings of every process, from this process's next call on, in order, at least
+        once.
+        """
+        return self._events.register(event_type)
+
+    @property
+    def one_way(self) -> OneWayMessenger[MessageType]:
+        """One-way messages."""
+        return self._services.one_way
+
+    @property
+    def sync_conversation(self) -> SyncConversation[MessageType]:
+        """Questions and answers."""
+        return self._services.sync_conversation
+
+    @property
+    def async_conversation(self) -> AsyncConversation[MessageType]:
+        """Messages that queue until they are read."""
+        return self._services.async_conversation
+
+    @property
+    def meeting(self) -> MeetingManager[MessageType]:
+        """Meetings."""
+        return self._services.meeting
+
+    @property
+    def inbox(self) -> Inbox[MessageType]:
+        """Everything that needs an agent, without consuming it."""
+        return self._services.inbox
+
+    def as_agent(self, external_id: str, *, within_organization: bool = False) -> AgentView[MessageType]:
+        """Give a view that can act as this agent only.
+
+        `within_organization`: for it, only agents of its own organization and of mutually allowed ones exist.
+        """
+        return AgentView(self._engine, self._services, external_id, within_organization=within_organization)
+
+    @asynccontextmanager
+    async def connection(self, external_id: str) -> AsyncIterator[None]:
+        """Count the agent as online, and as one that reads its own inbox, for as long as this is open."""
+        await self._engine.ready()
+        agent = await self._engine.names.agent(external_id)
+        await self._engine.presence.reads_inbox(agent.id)
+        await self._engine.presence.attach([agent.id], AttachmentKind.CONNECTION)
+        try:
+            yield
+        finally:
+            if self._engine.is_open:
+                await self._engine.presence.detach([agent.id], AttachmentKind.CONNECTION)

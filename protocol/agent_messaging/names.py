@@ -1,0 +1,67 @@
+"""What agents are called: external ids to rows and back, remembered for as long as the process lives, as they
+never change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from uuid import UUID
+
+from agent_messaging.errors import AgentNotFoundError
+from agent_messaging_db import directory
+from agent_messaging_db.pool import Connection, Database
+from agent_messaging_db.rows import IdentityRow
+
+REMEMBERED = 100_000
+
+
+class Names:
+    """Resolves agents; raises AgentNotFoundError for one that does not exist."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._by_name: dict[str, IdentityRow] = {}
+        self._by_id: dict[UUID, IdentityRow] = {}
+
+    async def agent(self, external_id: str) -> IdentityRow:
+        if (known := self._by_name.get(external_id)) is not None:
+            return known
+        return (await self.agents([external_id]))[0]
+
+    async def agents(self, external_ids: Sequence[str]) -> list[IdentityRow]:
+        """Give the agents in the order in which they were named."""
+        unknown = {name for name in external_ids if name not in self._by_name}
+        if unknown:
+            # What PostgreSQL could not even be asked about does not exist.
+            await self._load(
+                external_ids={
+                    name for name in unknown if isinstance(name, str) and name.isascii() and "\0" not in name
+                }
+            )  # pyright: ignore[reportUnnecessaryIsInstance]
+        missing = [name for name in external_ids if name not in self._by_name]
+        if missing:
+            listed = ", ".join(repr(name)[:140] for name in missing)
+            raise AgentNotFoundError(f"there is no agent {listed}; register it first, or check the name")
+        return [self._by_name[name] for name in external_ids]
+
+    async def of(self, ids: Iterable[UUID | None]) -> dict[UUID, str]:
+        """Give the external ids of agents by their ids."""
+        wanted = {id for id in ids if id is not None}
+        if unknown := wanted - self._by_id.keys():
+            await self._load(ids=unknown)
+        return {id: self._by_id[id].external_id for id in wanted if id in self._by_id}
+
+    async def identity(self, id: UUID) -> IdentityRow:
+        await self.of([id])
+        return self._by_id[id]
+
+    async def _load(self, *, external_ids: Iterable[str] = (), ids: Iterable[UUID] = ()) -> None:
+        async def read(connection: Connection, _again: bool) -> list[IdentityRow]:
+            return await directory.get_identities(connection, external_ids=external_ids, ids=ids)
+
+        if len(self._by_id) > REMEMBERED:
+            self._by_id.clear()
+            self._by_name.clear()
+        for row in await self._database.run(read):
+            self._by_name[row.external_id] = row
+            self._by_id[row.id] = row

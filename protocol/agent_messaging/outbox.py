@@ -1,0 +1,130 @@
+"""The coalesced writes and look-ups of a process; each wakes, after its commit, those whom it may concern."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import TypeAlias
+from uuid import UUID
+
+from agent_messaging.coalescing import Coalescer
+from agent_messaging.errors import InvalidArgumentError
+from agent_messaging.waiting import Waiting, agent_topic, question_topic
+from agent_messaging_db import conversations, inbox
+from agent_messaging_db.conversations import Answering, OutcomeRow, Sending, Verdict
+from agent_messaging_db.keys import Key
+from agent_messaging_db.pool import Connection, Database
+
+Delivery: TypeAlias = tuple[UUID, UUID]  # a message and its recipient
+
+
+class Outbox:
+    """Everything that many callers of a process do at once, as few statements.
+
+    What a caller began it may abandon: the statement runs in a task of the outbox, so it is never cut in the
+    middle.
+    """
+
+    def __init__(self, database: Database, waiting: Waiting, *, process: UUID) -> None:
+        self._database = database
+        self._waiting = waiting
+        self._process = process
+        self.send = Coalescer(self._send, apart=_key_of, undo=self._unawait)
+        self.answer = Coalescer(self._answer, apart=_key_of)
+        self.outcome = Coalescer(self._outcomes)
+        self.mark_read = Coalescer(self._mark_read, undo=self._unmark)
+        self.mark_unread = Coalescer(self._mark_unread)
+        self.release = Coalescer(self._release)
+
+    async def settled(self) -> None:
+        """Wait until nothing is under way."""
+        for coalescer in (
+            self.send,
+            self.answer,
+            self.outcome,
+            self.mark_read,
+            self.mark_unread,
+            self.release,
+        ):
+            await coalescer.settled()
+
+    async def _send(self, batch: Sequence[Sending]) -> list[Verdict]:
+        async def send(connection: Connection, again: bool) -> list[Verdict]:
+            return await conversations.send_messages(connection, batch=batch, again=again)
+
+        try:
+            return await self._database.run(send)
+        finally:
+            # Also when the outcome is unknown: waking for nothing is cheap.
+            self._waiting.wake(
+                {agent_topic(message.recipient_id) for sending in batch for message in sending.messages}
+            )
+
+    def _unawait(self, sending: Sending, _verdict: Verdict) -> None:
+        # Whoever asked is gone; the question stands, and its answer is the inbox's.
+        for message in sending.messages:
+            if message.awaited_by is not None:
+                self.release.soon(message.id)
+
+    async def _answer(self, batch: Sequence[Answering]) -> list[Verdict]:
+        async def answer(connection: Connection, again: bool) -> list[Verdict]:
+            return await conversations.answer_questions(connection, batch=batch, again=again)
+
+        verdicts: list[Verdict] = []
+        try:
+            verdicts = await self._database.run(answer)
+        finally:
+            askers = {agent_topic(verdict.asker_id) for verdict in verdicts if verdict.asker_id is not None}
+            self._waiting.wake({question_topic(row.question_id) for row in batch} | askers)
+        return verdicts
+
+    async def _outcomes(self, batch: Sequence[UUID]) -> list[OutcomeRow | None]:
+        async with self._database.connection() as connection:
+            outcomes = await conversations.get_outcomes(connection, questions=set(batch))
+        return [outcomes.get(question) for question in batch]
+
+    async def _mark_read(self, batch: Sequence[Delivery]) -> list[bool]:
+        async def mark(connection: Connection, _again: bool) -> set[UUID]:
+            return await inbox.mark_read(connection, deliveries=batch)
+
+        marked = await self._database.run(mark)
+        return [message in marked for message, _ in batch]
+
+    def _unmark(self, delivery: Delivery, marked: bool) -> None:
+        if marked:
+            self.mark_unread.soon(delivery)
+
+    async def _mark_unread(self, batch: Sequence[Delivery]) -> list[None]:
+        async def unmark(connection: Connection, _again: bool) -> None:
+            await inbox.mark_unread(connection, messages=[message for message, _ in batch])
+
+        await self._database.run(unmark, patience=60)
+        self._waiting.wake({agent_topic(recipient) for _, recipient in batch})
+        return [None] * len(batch)
+
+    async def _release(self, batch: Sequence[UUID]) -> list[None]:
+        async def release(connection: Connection, _again: bool) -> set[UUID]:
+            return await conversations.release_questions(
+                connection, questions=set(batch), process=self._process
+            )
+
+        readers = await self._database.run(release, patience=60)
+        self._waiting.wake({agent_topic(agent) for agent in readers})
+        return [None] * len(batch)
+
+
+def key_for(agent: UUID, key: str | None, *payload: object) -> Key | None:
+    """Make an idempotency key of an agent for an operation with this payload (never a timeout); None without
+    a key.
+    """
+    if key is None:
+        return None
+    if not isinstance(key, str) or not 1 <= len(key) <= 200 or not key.isprintable():  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidArgumentError("an idempotency key is 1 to 200 printable characters")
+    text = json.dumps(payload, default=str, ensure_ascii=True)
+    return Key(agent, key, hashlib.sha256(text.encode()).digest())
+
+
+def _key_of(row: Sending | Answering) -> tuple[UUID, str] | None:
+    return None if row.key is None else (row.key.agent_id, row.key.key)

@@ -1,0 +1,103 @@
+"""Which agents this process stands for, and that they did something: collected here, written by the sweep."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+from agent_messaging_db import presence
+from agent_messaging_db.pool import Connection, Database
+from agent_messaging_db.rows import AttachmentKind
+
+
+class Presence:
+    """The attachments of this process.
+
+    A wait is told by the sweep, a second late, so that a wait costs no write; handlers and connections are
+    told at once.
+    """
+
+    def __init__(self, database: Database, *, process: UUID) -> None:
+        self._database = database
+        self._process = process
+        self._waits: Counter[UUID] = Counter()
+        self._told_waits: set[UUID] = set()
+        self._seen: set[UUID] = set()
+        self._called: set[UUID] = set()
+        self._readers: set[UUID] = set()
+        self._attached: set[tuple[AttachmentKind, UUID]] = set()
+
+    def seen(self, agent: UUID) -> None:
+        """The agent did something."""
+        self._seen.add(agent)
+
+    def called(self, agent: UUID) -> None:
+        """The agent called over MCP."""
+        self._seen.add(agent)
+        self._called.add(agent)
+
+    @contextmanager
+    def waiting(self, agent: UUID) -> Iterator[None]:
+        """The agent has an open wait."""
+        self._waits[agent] += 1
+        self._seen.add(agent)
+        try:
+            yield
+        finally:
+            self._waits[agent] -= 1
+            if not self._waits[agent]:
+                del self._waits[agent]
+
+    async def reads_inbox(self, agent: UUID) -> None:
+        """From now on the agent counts as one that reads its own inbox."""
+        if agent in self._readers:
+            return
+
+        async def mark(connection: Connection, _again: bool) -> None:
+            await presence.mark_reader(connection, agent=agent)
+
+        await self._database.run(mark)
+        self._readers.add(agent)
+
+    async def attach(self, agents: Iterable[UUID], kind: AttachmentKind) -> None:
+        agents = list(agents)
+
+        async def attach(connection: Connection, _again: bool) -> None:
+            await presence.attach(connection, agents=agents, kind=kind, process=self._process)
+
+        await self._database.run(attach)
+        self._attached |= {(kind, agent) for agent in agents}
+
+    async def detach(self, agents: Iterable[UUID], kind: AttachmentKind) -> None:
+        agents = list(agents)
+        self._attached -= {(kind, agent) for agent in agents}
+
+        async def detach(connection: Connection, _again: bool) -> None:
+            await presence.detach(connection, agents=agents, kind=kind, process=self._process)
+
+        await self._database.run(detach)
+
+    async def repeat(self, connection: Connection) -> None:
+        """Write the attachments again: a process that slept for very long may have been forgotten."""
+        for kind in {kind for kind, _ in self._attached}:
+            agents = sorted(agent for of_kind, agent in self._attached if of_kind is kind)
+            await presence.attach(connection, agents=agents, kind=kind, process=self._process)
+
+    async def tell(self, connection: Connection) -> None:
+        """Write what was collected."""
+        waits = set(self._waits)
+        if begun := waits - self._told_waits:
+            await presence.attach(
+                connection, agents=sorted(begun), kind=AttachmentKind.WAIT, process=self._process
+            )
+        if ended := self._told_waits - waits:
+            await presence.detach(
+                connection, agents=sorted(ended), kind=AttachmentKind.WAIT, process=self._process
+            )
+        self._told_waits = waits
+        if self._seen:
+            seen, self._seen = self._seen, set()
+            called, self._called = self._called, set()
+            await presence.touch(connection, agents=sorted(seen), callers=sorted(called))

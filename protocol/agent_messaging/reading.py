@@ -1,0 +1,147 @@
+"""Reading messages out of an inbox: marking them read in one transaction that commits once they have arrived."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Generic, TypeVar, cast
+
+from agent_messaging.conversations import message_from
+from agent_messaging.engine import Engine
+from agent_messaging.errors import InvalidArgumentError, InvalidMessageError
+from agent_messaging.models import Message
+from agent_messaging_db import inbox
+from agent_messaging_db.pool import Connection
+from agent_messaging_db.rows import IdentityRow, MessageKind, MessageRow
+
+M = TypeVar("M")
+
+WITH_CONTENT = (MessageKind.ONE_WAY, MessageKind.ASYNC, MessageKind.QUESTION, MessageKind.ANSWER)
+PAGE = 1000
+
+logger = logging.getLogger("agent_messaging.inbox")
+
+
+class Reader(Generic[M]):
+    """Takes messages out of inboxes."""
+
+    def __init__(self, engine: Engine[M]) -> None:
+        self._engine = engine
+        self._finishing: set[asyncio.Task[list[MessageRow]]] = set()
+
+    async def begin(self, agent_external_id: str) -> IdentityRow:
+        """Begin a call of an inbox method: from now on the agent counts as one that reads its own inbox."""
+        await self._engine.ready()
+        agent = await self._engine.names.agent(agent_external_id)
+        await self._engine.presence.reads_inbox(agent.id)
+        self._engine.presence.seen(agent.id)
+        return agent
+
+    async def has_unread(self, agent: IdentityRow, sender: IdentityRow) -> bool:
+        """Is there an unread message from this sender that nobody has claimed?"""
+        async with self._engine.database.connection() as connection:
+            rows = await inbox.peek(connection, agent=agent.id, sender=sender.id, limit=1, kinds=WITH_CONTENT)
+        return bool(rows)
+
+    async def read(
+        self, agent: IdentityRow, sender: IdentityRow | None, *, mark: bool, limit: int | None
+    ) -> list[Message[M]]:
+        """Give unread messages, oldest first: all of them, or `limit`. One that is not of the message type is
+        flagged and left.
+        """
+        if limit is not None and limit < 1:
+            raise InvalidArgumentError(f"limit is 1 or more, not {limit}")
+        messages: list[Message[M]] = []
+        while limit is None or len(messages) < limit:
+            wanted = PAGE if limit is None else min(PAGE, limit - len(messages))
+            rows = await (
+                self._take(agent, sender, wanted) if mark else self._peek(agent, sender, limit or PAGE * 100)
+            )
+            messages += await self._decoded(rows)
+            if len(rows) < wanted or not mark:
+                break
+        return messages
+
+    async def _peek(self, agent: IdentityRow, sender: IdentityRow | None, limit: int) -> list[MessageRow]:
+        of = None if sender is None else sender.id
+        return await self._engine.read(
+            lambda connection: inbox.peek(
+                connection, agent=agent.id, sender=of, limit=limit, kinds=WITH_CONTENT
+            )
+        )
+
+    async def _take(self, agent: IdentityRow, sender: IdentityRow | None, limit: int) -> list[MessageRow]:
+        # In a task of its own, so that a caller who is cancelled neither cuts the transaction nor loses what
+        # it took.
+        task = asyncio.create_task(self._take_and_commit(agent, sender, limit))
+        self._finishing.add(task)
+        task.add_done_callback(self._finishing.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(lambda done: self._give_back(agent, done))
+            raise
+
+    def _give_back(self, agent: IdentityRow, done: asyncio.Task[list[MessageRow]]) -> None:
+        if not done.cancelled() and done.exception() is None:
+            for row in done.result():
+                self._engine.outbox.mark_unread.soon((row.id, agent.id))
+
+    async def _take_and_commit(
+        self, agent: IdentityRow, sender: IdentityRow | None, limit: int
+    ) -> list[MessageRow]:
+        taken: list[MessageRow] = []
+
+        async def take(connection: Connection, _again: bool) -> None:
+            taken.clear()
+            transaction = connection.transaction()
+            await transaction.start()
+            try:
+                taken.extend(
+                    await inbox.take(
+                        connection,
+                        agent=agent.id,
+                        sender=None if sender is None else sender.id,
+                        limit=limit,
+                        kinds=WITH_CONTENT,
+                    )
+                )
+            except BaseException:
+                await transaction.rollback()
+                raise
+            try:
+                await transaction.commit()
+            except Exception:
+                # Whether it was committed is unknown, but the messages are here: at least once means to give
+                # them.
+                if not taken:
+                    raise
+                logger.info(
+                    "the acknowledgement of %d messages may be lost; they may be given again", len(taken)
+                )
+
+        await self._engine.database.run(take)
+        return taken
+
+    async def _decoded(self, rows: list[MessageRow]) -> list[Message[M]]:
+        names = await self._engine.names.of(
+            {row.sender_id for row in rows} | {row.recipient_id for row in rows}
+        )
+        messages: list[Message[M]] = []
+        for row in rows:
+            try:
+                content = self._engine.codec.decode(cast("str", row.content))
+            except InvalidMessageError as error:
+                await self._set_aside(row, error)
+            else:
+                messages.append(message_from(row, content, names))
+        return messages
+
+    async def _set_aside(self, row: MessageRow, error: InvalidMessageError) -> None:
+        reason = str(error)
+
+        async def mark(connection: Connection, _again: bool) -> None:
+            await inbox.mark_poison(connection, messages=[row.id], error=reason)
+
+        logger.warning("message %s stays in the inbox: it is not of this program's message type", row.id)
+        await self._engine.database.run(mark)

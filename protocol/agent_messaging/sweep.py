@@ -1,0 +1,119 @@
+"""The sweep: about once a second each process applies what is due, and looks again for those whose wake-up
+was lost.
+
+Any process may do it and it does not matter which: what is due is claimed row by row, and correctness never
+waits for a sweep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+from uuid import UUID
+
+from agent_messaging.engine import Engine
+from agent_messaging.errors import MeetingNotFoundError
+from agent_messaging.meeting_store import MeetingStore
+from agent_messaging.waiting import agent_topic, meeting_topic, question_topic, topics_of
+from agent_messaging_db import conversations, meetings, presence, upkeep
+from agent_messaging_db.errors import DatabaseUnavailable
+from agent_messaging_db.pool import Connection
+
+BATCH = 500
+SLOW_ROUNDS = 15  # every so many rounds: what changes slowly
+FORGET_ROUNDS = 300
+
+logger = logging.getLogger("agent_messaging.sweep")
+
+
+class Sweep:
+    """`jobs` are done in every round with a connection: what other parts of the process look for."""
+
+    def __init__(
+        self,
+        engine: Engine[Any],
+        store: MeetingStore,
+        jobs: Sequence[Callable[[Connection], Awaitable[None]]],
+    ) -> None:
+        self._engine = engine
+        self._store = store
+        self._jobs = jobs
+        self._versions: dict[UUID, int] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._round = 0
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._sweep_for_ever(), name="agent-messaging sweep")
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self._engine.config.sweep_interval)
+            try:
+                await self._sweep()
+            except DatabaseUnavailable:
+                logger.info("the database is away; the sweep goes on when it is back")
+            except Exception:
+                logger.exception("a sweep failed; the next one follows")
+
+    async def _sweep(self) -> None:
+        self._round += 1
+        await self._expire()
+        await self._move_on()
+        await self._look_again()
+        async with self._engine.database.connection() as connection:
+            for job in self._jobs:
+                await job(connection)
+            await self._engine.presence.tell(connection)
+            if self._round % SLOW_ROUNDS == 0:
+                await self._engine.presence.repeat(connection)
+            if self._round % FORGET_ROUNDS == 0:
+                await upkeep.forget(connection)
+                await presence.forget_processes(connection)
+
+    async def _expire(self) -> None:
+        while True:
+            async with self._engine.database.connection() as connection:
+                expired = await conversations.expire_questions(connection, limit=BATCH)
+            self._engine.waiting.wake([question_topic(question) for question, _ in expired])
+            if len(expired) < BATCH:
+                return
+
+    async def _move_on(self) -> None:
+        async with self._engine.database.connection() as connection:
+            due = await upkeep.due_meetings(connection, limit=BATCH)
+        for meeting in due:
+            try:
+                await self._store.apply_due(meeting)
+            except MeetingNotFoundError:
+                continue
+
+    async def _look_again(self) -> None:
+        """Wake the waiters of this process whose rows have changed, whatever became of their wake-ups."""
+        topics = self._engine.waiting.topics
+        for batch in _batches(topics_of("q", topics)):
+            async with self._engine.database.connection() as connection:
+                settled = await upkeep.settled_questions(connection, questions=batch)
+            self._engine.waiting.wake_here(map(question_topic, settled))
+        for batch in _batches(topics_of("a", topics)):
+            async with self._engine.database.connection() as connection:
+                agents = await upkeep.agents_with_unread(connection, agents=batch)
+            self._engine.waiting.wake_here(map(agent_topic, agents))
+        followed = topics_of("m", topics)
+        versions: dict[UUID, int] = {}
+        for batch in _batches(followed):
+            async with self._engine.database.connection() as connection:
+                versions |= await meetings.meeting_versions(connection, meetings=batch)
+        changed = [meeting for meeting, version in versions.items() if self._versions.get(meeting) != version]
+        self._versions = versions
+        self._engine.waiting.wake_here(map(meeting_topic, changed))
+
+
+def _batches(ids: list[UUID]) -> list[list[UUID]]:
+    return [ids[start : start + BATCH] for start in range(0, len(ids), BATCH)]

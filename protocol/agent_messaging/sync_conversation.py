@@ -1,0 +1,357 @@
+"""Synchronous conversations: ask and wait, answer or decline, end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from agent_messaging.answering import Answers, outcome_of
+from agent_messaging.content import encode_metadata
+from agent_messaging.conversations import read_conversation, read_session
+from agent_messaging.engine import Engine, window
+from agent_messaging.errors import (
+    ConversationTimeoutError,
+    InboxFullError,
+    InvalidArgumentError,
+    SessionNotFoundError,
+    WaitInterruptedError,
+)
+from agent_messaging.identifiers import HandleKind, handle, new_id
+from agent_messaging.inbox import Inbox
+from agent_messaging.models import Answer, InboxItem, Message, Reply, Session
+from agent_messaging.outbox import key_for
+from agent_messaging.sending import not_to_oneself, stored
+from agent_messaging.waiting import Window, WindowEndedError, agent_topic, question_topic
+from agent_messaging_db import conversations
+from agent_messaging_db.conversations import NewMessage, OutcomeRow, Sending
+from agent_messaging_db.keys import Key
+from agent_messaging_db.pool import Connection
+from agent_messaging_db.rows import IdentityRow, MessageKind, QuestionState, SessionType
+
+M = TypeVar("M")
+
+LONGEST_REPLY_BY = 366 * 86_400.0
+
+
+class SyncConversation(Generic[M]):
+    """Synchronous two-agent conversation (the design's `SyncConversation`)."""
+
+    def __init__(self, engine: Engine[M], answers: Answers[M], inbox: Inbox[M]) -> None:
+        self._engine = engine
+        self._answers = answers
+        self._inbox = inbox
+        self._waits: Counter[UUID] = Counter()
+
+    async def send_and_wait(
+        self,
+        sender_external_id: str,
+        recipient_external_id: str,
+        message: M,
+        timeout: float | None = None,
+        *,
+        reply_by: float | None = None,
+        metadata: dict[str, Any] | None = None,
+        idempotency_key: str | None = None,
+        interruptible: bool = False,
+    ) -> M:
+        """Ask a question and wait for its answer.
+
+        The question stands until it is answered, declined, cancelled by `end_conversation`, or `reply_by`
+        seconds have passed (the `timeout` unless given); the wait is only a window on it of `timeout`
+        seconds. A call that is cancelled may have asked; the same `idempotency_key` attaches to that question
+        again. `interruptible`: end early when something else needs the sender.
+
+        Raises:
+            AgentNotFoundError: the sender or the recipient does not exist.
+            ConversationTimeoutError: the window ended; it carries the question's id, and an answer will be in
+                the inbox. ConversationEndedError: the conversation was ended while waiting.
+                QuestionDeclinedError: the recipient declined; HandlerFailedError: its handler failed on every
+                attempt. WaitInterruptedError: something else needs the sender (with `interruptible`).
+                InvalidSessionStateError: 8 questions to this recipient are open already. InboxFullError,
+                InvalidMessageError, IdempotencyConflictError: nothing was sent.
+        """
+        answer = await self.ask(
+            sender_external_id,
+            recipient_external_id,
+            message,
+            timeout,
+            reply_by=reply_by,
+            metadata=metadata,
+            idempotency_key=idempotency_key,
+            interruptible=interruptible,
+        )
+        return answer.content
+
+    async def ask(
+        self,
+        sender_external_id: str,
+        recipient_external_id: str,
+        message: M,
+        timeout: float | None = None,
+        *,
+        reply_by: float | None = None,
+        metadata: dict[str, Any] | None = None,
+        idempotency_key: str | None = None,
+        interruptible: bool = False,
+        reattach: bool = False,
+        consume: bool = True,
+    ) -> Answer[M]:
+        """`send_and_wait`, giving the answer with its ids.
+
+        `reattach`: an identical question that is open and that nobody waits for is waited for again, instead
+        of asked again. `consume=False` leaves the answer unread in the inbox.
+        """
+        engine = self._engine
+        await engine.ready()
+        asker, recipient = await engine.names.agents([sender_external_id, recipient_external_id])
+        not_to_oneself(asker, [recipient])
+        patience = window(timeout, engine.config.default_conversation_timeout)
+        reply_seconds = self._reply_seconds(timeout, reply_by)
+        content, extra = engine.codec.encode(message), encode_metadata(metadata)
+        key = key_for(asker.id, idempotency_key, "question", str(recipient.id), content, extra)
+        question = await self._standing(asker, recipient, content) if reattach and key is None else None
+        if question is None:
+            question = await self._ask(asker, recipient, content, extra, reply_seconds, key)
+        return await self._wait(
+            question, asker, recipient, patience, interruptible=interruptible, consume=consume
+        )
+
+    async def reply(
+        self,
+        sender_external_id: str,
+        recipient_external_id: str,
+        message: M | None,
+        *,
+        question_id: UUID | None = None,
+        decline: bool = False,
+        metadata: dict[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> UUID:
+        """Answer a question that `recipient` put to `sender`, or decline it; gives the answer's id.
+
+        Without `question_id`: inside a handler, the question being handled; elsewhere the oldest open one,
+        or, if none is open, the latest expired one, whose answer is then flagged late.
+
+        Raises:
+            AgentNotFoundError: the sender or the recipient does not exist.
+            SessionNotFoundError: the two have no live conversation, and no question waits.
+            InvalidSessionStateError: the recipient is not waiting: nothing was asked, or it was settled.
+                Nothing was stored. MessageNotFoundError: `question_id` is no question of the recipient to the
+                sender.
+        """
+        answered = await self.answer(
+            sender_external_id,
+            recipient_external_id,
+            message,
+            question_id=question_id,
+            decline=decline,
+            metadata=metadata,
+            idempotency_key=idempotency_key,
+        )
+        return answered.message_id
+
+    async def answer(
+        self,
+        sender_external_id: str,
+        recipient_external_id: str,
+        message: M | None,
+        *,
+        question_id: UUID | None = None,
+        decline: bool = False,
+        metadata: dict[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Reply:
+        """`reply`, giving what became of it: which question it settled, and whether it came late."""
+        return await self._answers.reply(
+            sender_external_id,
+            recipient_external_id,
+            message,
+            question_id=question_id,
+            decline=decline,
+            metadata=metadata,
+            idempotency_key=idempotency_key,
+        )
+
+    async def end_conversation(self, requester_external_id: str, other_external_id: str) -> None:
+        """End every live session of the two agents; history stays. Open questions in both directions are
+        cancelled.
+
+        Whoever waits for one gets ConversationEndedError. The next message opens a new session.
+
+        Raises:
+            AgentNotFoundError: either agent does not exist.
+            SessionNotFoundError: the two have no live conversation.
+        """
+        engine = self._engine
+        await engine.ready()
+        requester, other = await engine.names.agents([requester_external_id, other_external_id])
+        not_to_oneself(requester, [other])
+
+        async def end(connection: Connection, again: bool) -> tuple[bool, list[UUID]]:
+            ended, settled = await conversations.end_sessions(connection, one=requester.id, other=other.id)
+            return ended > 0 or again, settled
+
+        ended, settled = False, list[UUID]()
+        try:
+            ended, settled = await engine.database.run(end)
+        finally:
+            engine.waiting.wake(
+                [*map(question_topic, settled), agent_topic(requester.id), agent_topic(other.id)]
+            )
+        engine.presence.seen(requester.id)
+        if not ended:
+            raise SessionNotFoundError(
+                f"{requester.external_id!r} and {other.external_id!r} have no live conversation to end"
+            )
+
+    async def get_conversation(
+        self, agent_a: str, agent_b: str, *, after_seq: int = 0, limit: int | None = None
+    ) -> list[Message[M]]:
+        """Read the history of two agents across all their sessions, in order: what follows number
+        `after_seq`.
+        """
+        await self._engine.ready()
+        return (
+            await read_conversation(self._engine, agent_a, agent_b, after_seq=after_seq, limit=limit)
+        ).messages
+
+    async def get_session(self, agent_a: str, agent_b: str) -> Session | None:
+        """Give the newest synchronous session of two agents."""
+        await self._engine.ready()
+        return await read_session(self._engine, agent_a, agent_b, SessionType.SYNC)
+
+    def _reply_seconds(self, timeout: float | None, reply_by: float | None) -> float:
+        default = self._engine.config.default_conversation_timeout
+        seconds = reply_by if reply_by is not None else timeout if timeout else default
+        if not 0 < seconds <= LONGEST_REPLY_BY:
+            if reply_by is None and seconds > 0:
+                return LONGEST_REPLY_BY
+            raise InvalidArgumentError(
+                f"reply_by is a number of seconds, more than 0 and at most a year, not {seconds!r}"
+            )
+        return float(seconds)
+
+    async def _standing(self, asker: IdentityRow, recipient: IdentityRow, content: str) -> UUID | None:
+        async def find(connection: Connection) -> UUID | None:
+            return await conversations.find_identical_question(
+                connection, asker=asker.id, answerer=recipient.id, content=content
+            )
+
+        question = await self._engine.read(find)
+        if question is not None:
+            await self._attach(question)
+        return question
+
+    async def _ask(
+        self,
+        asker: IdentityRow,
+        recipient: IdentityRow,
+        content: str,
+        metadata: str | None,
+        reply_seconds: float,
+        key: Key | None,
+    ) -> UUID:
+        engine = self._engine
+        try:
+            await engine.room.require([recipient])
+        except InboxFullError:
+            if (first := await self._answers.first_use(key)) is None:
+                raise
+            await self._attach(first)
+            return first
+        row = NewMessage(
+            new_id(),
+            MessageKind.QUESTION,
+            asker.id,
+            recipient.id,
+            content,
+            metadata,
+            session_id=new_id(),
+            reply_seconds=reply_seconds,
+            awaited_by=engine.process,
+        )
+        question = (await stored(engine, Sending((row,), key)))[0]
+        if question != row.id:
+            await self._attach(question)
+        return question
+
+    async def _attach(self, question: UUID) -> None:
+        async def attach(connection: Connection, _again: bool) -> None:
+            await conversations.await_question(connection, question=question, process=self._engine.process)
+
+        await self._engine.database.run(attach)
+
+    async def _wait(
+        self,
+        question: UUID,
+        asker: IdentityRow,
+        recipient: IdentityRow,
+        patience: Window,
+        *,
+        interruptible: bool,
+        consume: bool,
+    ) -> Answer[M]:
+        engine = self._engine
+
+        async def look() -> OutcomeRow | InboxItem[M] | None:
+            outcome = await engine.outbox.outcome(question)
+            if outcome is not None and outcome.state != QuestionState.OPEN:
+                return outcome
+            return await self._inbox.first_need(asker, question=question) if interruptible else None
+
+        async def take(found: OutcomeRow | InboxItem[M]) -> OutcomeRow | InboxItem[M]:
+            # Marking it read is all that can be taken: the outcome of a question is the same for everyone who
+            # waits for it.
+            if consume and isinstance(found, OutcomeRow) and found.answer_id is not None:
+                await engine.outbox.mark_read((found.answer_id, asker.id))
+            return found
+
+        topics = (
+            [question_topic(question), agent_topic(asker.id)] if interruptible else [question_topic(question)]
+        )
+        self._waits[question] += 1
+        found: OutcomeRow | InboxItem[M] | None
+        try:
+            with engine.presence.waiting(asker.id):
+                found = await engine.waiting.until(look, take, topics=topics, window=patience)
+        except WindowEndedError:
+            found = None
+        except BaseException:
+            if self._was_last(question):
+                engine.outbox.release.soon(question)
+            raise
+        if self._was_last(question) and not (consume and isinstance(found, OutcomeRow)):
+            await engine.outbox.release(question)
+        if isinstance(found, OutcomeRow):
+            return outcome_of(engine, found, recipient.external_id)
+        raise await self._unanswered(question, asker, recipient, found)
+
+    def _was_last(self, question: UUID) -> bool:
+        self._waits[question] -= 1
+        if self._waits[question]:
+            return False
+        del self._waits[question]
+        return True
+
+    async def _unanswered(
+        self, question: UUID, asker: IdentityRow, recipient: IdentityRow, item: InboxItem[M] | None
+    ) -> ConversationTimeoutError | WaitInterruptedError:
+        parties = await self._engine.read(
+            lambda connection: conversations.question_parties(connection, question=question)
+        )
+        name = handle(HandleKind.QUESTION, parties[0] if parties else 0)
+        if item is not None:
+            return WaitInterruptedError(
+                f"the wait for {recipient.external_id!r} ended early: something needs {asker.external_id!r} ({item.kind}); "
+                f"question {name} stands and its answer will be in the inbox",
+                item=item,
+                question_id=question,
+                handle=name,
+            )
+        return ConversationTimeoutError(
+            f"{recipient.external_id!r} has not answered question {name} yet; it stands until its reply_by, and the answer will be "
+            "in the inbox. Asking again with the same idempotency_key waits for the same question",
+            question_id=question,
+            handle=name,
+        )

@@ -1,0 +1,235 @@
+"""The only way anything here blocks: subscribe, look, take, sleep, look again.
+
+A waiter is a small object in a dictionary: no connection, no lock, no task of its own. What wakes it is a
+topic; what it gets comes from the rows. Waking it for nothing costs a look; a wake-up that is lost is made up
+for by the sweep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Protocol, TypeVar
+from uuid import UUID
+
+from agent_messaging_db.errors import DatabaseUnavailable
+from agent_messaging_db.wakeups import Wakeups
+
+Found = TypeVar("Found")
+Taken = TypeVar("Taken")
+
+OUTAGE_PAUSE = 0.25  # between looks while the database is away
+
+
+def agent_topic(agent: UUID) -> str:
+    """Something for this agent: a message, a question, an answer, an invitation, a turn."""
+    return f"a{agent.hex}"
+
+
+def question_topic(question: UUID) -> str:
+    """This question is no longer open."""
+    return f"q{question.hex}"
+
+
+def meeting_topic(meeting: UUID) -> str:
+    """This meeting moved on."""
+    return f"m{meeting.hex}"
+
+
+def topics_of(kind: str, topics: Iterable[str]) -> list[UUID]:
+    """Give the ids of the topics of one kind: 'a', 'q' or 'm'."""
+    return [UUID(hex=topic[1:]) for topic in topics if topic[0] == kind]
+
+
+class WindowEndedError(Exception):
+    """The window of a wait ended with nothing found."""
+
+
+class Slot(Protocol):
+    """What a handler occupies while it works; a handler that waits does not occupy it."""
+
+    def leave(self) -> None: ...
+    def enter(self) -> None: ...
+
+
+handler_slot: ContextVar[Slot | None] = ContextVar("agent_messaging_handler_slot", default=None)
+
+
+class Window:
+    """One call's patience in seconds: 0 looks once."""
+
+    __slots__ = ("_ends_at", "_loop")
+
+    def __init__(self, seconds: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ends_at = self._loop.time() + seconds if math.isfinite(seconds) else math.inf
+
+    @property
+    def remaining(self) -> float:
+        return max(0.0, self._ends_at - self._loop.time())
+
+
+class _Waiter:
+    """Woken or not; one sleep at a time."""
+
+    __slots__ = ("_future", "_woken")
+
+    def __init__(self) -> None:
+        self._woken = False
+        self._future: asyncio.Future[None] | None = None
+
+    def wake(self) -> None:
+        self._woken = True
+        if self._future is not None and not self._future.done():
+            self._future.set_result(None)
+
+    def forget(self) -> None:
+        self._woken = False
+
+    async def sleep(self, seconds: float) -> bool:
+        """Sleep until woken, `seconds` at most; says whether it was woken."""
+        if self._woken or seconds <= 0:
+            return self._woken
+        loop = asyncio.get_running_loop()
+        self._future = loop.create_future()
+        timer = loop.call_later(min(seconds, 86_400.0), self._time_is_up) if math.isfinite(seconds) else None
+        try:
+            await self._future
+        finally:
+            self._future = None
+            if timer is not None:
+                timer.cancel()
+        return self._woken
+
+    def _time_is_up(self) -> None:
+        if self._future is not None and not self._future.done():
+            self._future.set_result(None)
+
+
+class Waiting:
+    """Who waits for what in this process, and the wake-ups between processes."""
+
+    def __init__(self, wakeups: Wakeups) -> None:
+        self._wakeups = wakeups
+        self._by_topic: dict[str, set[Callable[[], None]]] = {}
+        self._taps: set[Callable[[Iterable[str]], None]] = set()
+        self._closing = False
+
+    async def start(self) -> None:
+        await self._wakeups.start(heard=self.wake_here, reset=self._reset)
+
+    async def close(self) -> None:
+        """End every wait with WindowEndedError, then stop listening."""
+        self._closing = True
+        self._reset()
+        await self._wakeups.close()
+
+    @property
+    def topics(self) -> list[str]:
+        """What is waited for in this process."""
+        return list(self._by_topic)
+
+    def wake(self, topics: Iterable[str]) -> None:
+        """Say, after a commit that was or may have been, what it changed: here at once, elsewhere soon."""
+        topics = list(topics)
+        self.wake_here(topics)
+        self._wakeups.publish(topics)
+
+    def wake_here(self, topics: Iterable[str]) -> None:
+        topics = list(topics)
+        for topic in topics:
+            for call in tuple(self._by_topic.get(topic, ())):
+                call()
+        for tap in tuple(self._taps):
+            tap(topics)
+
+    def listen(self, topics: Iterable[str], call: Callable[[], None]) -> Callable[[], None]:
+        """Have `call()` called whenever one of the topics is woken, and whenever wake-ups may have been lost;
+        gives the way out.
+        """
+        topics = tuple(topics)
+        for topic in topics:
+            self._by_topic.setdefault(topic, set()).add(call)
+
+        def stop() -> None:
+            for topic in topics:
+                if (calls := self._by_topic.get(topic)) is not None:
+                    calls.discard(call)
+                    if not calls:
+                        del self._by_topic[topic]
+
+        return stop
+
+    def tap(self, call: Callable[[Iterable[str]], None]) -> Callable[[], None]:
+        """Have `call(topics)` called for every wake-up of any topic; gives the way out."""
+        self._taps.add(call)
+        return lambda: self._taps.discard(call)
+
+    async def until(
+        self,
+        look: Callable[[], Awaitable[Found | None]],
+        take: Callable[[Found], Awaitable[Taken | None]],
+        *,
+        topics: Iterable[str],
+        window: Window,
+    ) -> Taken:
+        """Wait until `look` finds something and `take` gets it.
+
+        `look` only reads, and may be cancelled anywhere. `take` is one conditional write that gives None when
+        somebody was faster; then the same wait goes on. An unreachable database is waited out like anything
+        else. Raises WindowEndedError.
+        """
+        waiter = _Waiter()
+        stop = self.listen(topics, waiter.wake)
+        try:
+            with _not_counting():
+                return await self._until(look, take, waiter, window)
+        finally:
+            stop()
+
+    async def _until(
+        self,
+        look: Callable[[], Awaitable[Found | None]],
+        take: Callable[[Found], Awaitable[Taken | None]],
+        waiter: _Waiter,
+        window: Window,
+    ) -> Taken:
+        last = window.remaining <= 0
+        while True:
+            # What is woken for from here on is seen by the sleep below, so nothing falls between look and
+            # sleep.
+            waiter.forget()
+            pause = math.inf
+            try:
+                if (found := await look()) is not None:
+                    if (taken := await take(found)) is not None:
+                        return taken
+                    continue
+            except DatabaseUnavailable:
+                if last:
+                    raise
+                pause = OUTAGE_PAUSE
+            if last or self._closing:
+                raise WindowEndedError
+            if not await waiter.sleep(min(window.remaining, pause)):
+                last = window.remaining <= 0
+
+    def _reset(self) -> None:
+        for call in {call for calls in self._by_topic.values() for call in calls}:
+            call()
+
+
+@contextmanager
+def _not_counting() -> Iterator[None]:
+    slot = handler_slot.get()
+    if slot is None:
+        yield
+        return
+    slot.leave()
+    try:
+        yield
+    finally:
+        slot.enter()
