@@ -109,11 +109,7 @@ async def send_messages(connection: Connection, *, batch: Sequence[Sending], aga
     stored then.
     """
     rows = [(number, message) for number, sending in enumerate(batch) for message in sending.messages]
-    keys = [
-        (number, sending.key, sending.result)
-        for number, sending in enumerate(batch)
-        if sending.key is not None
-    ]
+    keys = [(number, sending.key, sending.result) for number, sending in enumerate(batch) if sending.key is not None]
     found = await connection.fetch(
         _SQL["send_messages"],
         [number for number, _ in rows],
@@ -139,9 +135,7 @@ async def send_messages(connection: Connection, *, batch: Sequence[Sending], aga
     return verdicts
 
 
-async def answer_questions(
-    connection: Connection, *, batch: Sequence[Answering], again: bool
-) -> list[Verdict]:
+async def answer_questions(connection: Connection, *, batch: Sequence[Answering], again: bool) -> list[Verdict]:
     """Settle a batch of questions in one statement, each row by itself."""
     keys = [(number, row.key, str(row.id)) for number, row in enumerate(batch, 1) if row.key is not None]
     found = await connection.fetch(
@@ -159,9 +153,7 @@ async def answer_questions(
         [result for _, _, result in keys],
         again,
     )
-    verdicts = {
-        row["ord"]: Verdict(row["verdict"], row["result"], row["state"], row["asker_id"]) for row in found
-    }
+    verdicts = {row["ord"]: Verdict(row["verdict"], row["result"], row["state"], row["asker_id"]) for row in found}
     return [verdicts[number] for number in range(1, len(batch) + 1)]
 
 
@@ -184,9 +176,7 @@ async def find_question_to_answer(connection: Connection, *, answerer: UUID, ask
     return None if row is None else row["id"]
 
 
-async def find_identical_question(
-    connection: Connection, *, asker: UUID, answerer: UUID, content: str
-) -> UUID | None:
+async def find_identical_question(connection: Connection, *, asker: UUID, answerer: UUID, content: str) -> UUID | None:
     row = await connection.fetchrow(_SQL["find_identical_question"], asker, answerer, content)
     return None if row is None else row["id"]
 
@@ -221,15 +211,10 @@ async def live_sessions(connection: Connection, *, one: UUID, other: UUID) -> li
 async def conversation_after(
     connection: Connection, *, one: UUID, other: UUID, seq: int, limit: int
 ) -> list[MessageRow]:
-    return [
-        MessageRow(**row)
-        for row in await connection.fetch(_SQL["conversation_after"], one, other, seq, limit)
-    ]
+    return [MessageRow(**row) for row in await connection.fetch(_SQL["conversation_after"], one, other, seq, limit)]
 
 
-async def conversation_latest(
-    connection: Connection, *, one: UUID, other: UUID, limit: int
-) -> list[MessageRow]:
+async def conversation_latest(connection: Connection, *, one: UUID, other: UUID, limit: int) -> list[MessageRow]:
     """Give the newest messages, in order."""
     rows = await connection.fetch(_SQL["conversation_latest"], one, other, limit)
     return [MessageRow(**row) for row in reversed(rows)]

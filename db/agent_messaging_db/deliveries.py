@@ -48,9 +48,7 @@ async def claim(
 ) -> list[ClaimRow]:
     """Claim up to a number of deliveries for each agent."""
     agents, free = [agent for agent, _ in wanted], [number for _, number in wanted]
-    return [
-        ClaimRow(**row) for row in await connection.fetch(_SQL["claim"], agents, free, process, max_attempts)
-    ]
+    return [ClaimRow(**row) for row in await connection.fetch(_SQL["claim"], agents, free, process, max_attempts)]
 
 
 async def finish(connection: Connection, *, done: Sequence[tuple[UUID, int]], process: UUID) -> None:

@@ -22,9 +22,7 @@ async def get_organization(connection: Connection, *, external_id: str) -> Organ
     return None if row is None else OrganizationRow(**row)
 
 
-async def insert_agent(
-    connection: Connection, *, id: UUID, external_id: str, organization_id: UUID, name: str
-) -> bool:
+async def insert_agent(connection: Connection, *, id: UUID, external_id: str, organization_id: UUID, name: str) -> bool:
     """Say whether the name was free."""
     return await connection.fetchval(_SQL["insert_agent"], id, external_id, organization_id, name) is not None
 
@@ -36,19 +34,13 @@ async def get_agents(connection: Connection, *, external_ids: Iterable[str]) -> 
 async def get_identities(
     connection: Connection, *, external_ids: Iterable[str] = (), ids: Iterable[UUID] = ()
 ) -> list[IdentityRow]:
-    return [
-        IdentityRow(**row)
-        for row in await connection.fetch(_SQL["get_identities"], list(external_ids), list(ids))
-    ]
+    return [IdentityRow(**row) for row in await connection.fetch(_SQL["get_identities"], list(external_ids), list(ids))]
 
 
 async def visible_agents(
     connection: Connection, *, organization_id: UUID, query: str | None, limit: int
 ) -> list[AgentRow]:
-    return [
-        AgentRow(**row)
-        for row in await connection.fetch(_SQL["visible_agents"], organization_id, query, limit)
-    ]
+    return [AgentRow(**row) for row in await connection.fetch(_SQL["visible_agents"], organization_id, query, limit)]
 
 
 async def mutually_allowed(connection: Connection, *, organization_id: UUID) -> set[UUID]:

@@ -67,9 +67,7 @@ async def page(connection: Connection, *, agent: UUID, sender: UUID | None, limi
     return [ItemRow(**row) for row in await connection.fetch(_SQL["page"], agent, sender, limit)]
 
 
-async def owed_questions(
-    connection: Connection, *, agent: UUID, sender: UUID | None, limit: int
-) -> list[ItemRow]:
+async def owed_questions(connection: Connection, *, agent: UUID, sender: UUID | None, limit: int) -> list[ItemRow]:
     return [ItemRow(**row) for row in await connection.fetch(_SQL["owed_questions"], agent, sender, limit)]
 
 
@@ -81,17 +79,13 @@ async def take(
     connection: Connection, *, agent: UUID, sender: UUID | None, limit: int, kinds: Sequence[MessageKind]
 ) -> list[MessageRow]:
     """Mark read and give; to be run in a transaction that commits once this has returned."""
-    return [
-        MessageRow(**row) for row in await connection.fetch(_SQL["take"], agent, sender, limit, list(kinds))
-    ]
+    return [MessageRow(**row) for row in await connection.fetch(_SQL["take"], agent, sender, limit, list(kinds))]
 
 
 async def peek(
     connection: Connection, *, agent: UUID, sender: UUID | None, limit: int, kinds: Sequence[MessageKind]
 ) -> list[MessageRow]:
-    return [
-        MessageRow(**row) for row in await connection.fetch(_SQL["peek"], agent, sender, limit, list(kinds))
-    ]
+    return [MessageRow(**row) for row in await connection.fetch(_SQL["peek"], agent, sender, limit, list(kinds))]
 
 
 async def mark_read(connection: Connection, *, deliveries: Sequence[tuple[UUID, UUID]]) -> set[UUID]:
@@ -112,9 +106,7 @@ async def mark_shown(connection: Connection, *, agent: UUID, messages: Iterable[
     await connection.execute(_SQL["mark_shown"], agent, list(messages))
 
 
-async def mark_turns_shown(
-    connection: Connection, *, agent: UUID, turns: Iterable[tuple[UUID, datetime]]
-) -> None:
+async def mark_turns_shown(connection: Connection, *, agent: UUID, turns: Iterable[tuple[UUID, datetime]]) -> None:
     """`turns`: meetings, and since when the agent has the floor."""
     pairs = list(turns)
     await connection.execute(_SQL["mark_turns_shown"], agent, [m for m, _ in pairs], [t for _, t in pairs])

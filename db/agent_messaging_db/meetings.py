@@ -176,9 +176,7 @@ async def save_meeting(
     return None if row is None else (row["floor_deadline"], row["now"])
 
 
-async def events_after(
-    connection: Connection, *, meeting: UUID, seq: int, limit: int | None
-) -> list[EventRow]:
+async def events_after(connection: Connection, *, meeting: UUID, seq: int, limit: int | None) -> list[EventRow]:
     return [_event(row) for row in await connection.fetch(_SQL["events_after"], meeting, seq, limit)]
 
 
@@ -234,4 +232,5 @@ def _member(record: Any) -> MemberRow:
 
 
 def _event(record: Any) -> EventRow:
-    return EventRow(**{**record, "event": MeetingEvent(record["event"])})
+    values: dict[str, Any] = {**record, "event": MeetingEvent(record["event"])}
+    return EventRow(**values)

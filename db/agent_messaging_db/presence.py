@@ -16,15 +16,11 @@ async def renew_lease(connection: Connection, *, process: UUID, seconds: float) 
     await connection.execute(_SQL["renew_lease"], process, seconds)
 
 
-async def attach(
-    connection: Connection, *, agents: Iterable[UUID], kind: AttachmentKind, process: UUID
-) -> None:
+async def attach(connection: Connection, *, agents: Iterable[UUID], kind: AttachmentKind, process: UUID) -> None:
     await connection.execute(_SQL["attach"], list(agents), kind, process)
 
 
-async def detach(
-    connection: Connection, *, agents: Iterable[UUID], kind: AttachmentKind, process: UUID
-) -> None:
+async def detach(connection: Connection, *, agents: Iterable[UUID], kind: AttachmentKind, process: UUID) -> None:
     await connection.execute(_SQL["detach"], list(agents), kind, process)
 
 

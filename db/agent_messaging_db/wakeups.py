@@ -66,7 +66,8 @@ class PostgresWakeups:
         self._reset: Callable[[], None] = _nothing
         self._echo = asyncio.Event()
         self._connection: asyncpg.Connection[Any] | None = None
-        self._sending = False
+        self._sent = asyncio.Event()
+        self._sent.set()
         self.hears = False
 
     async def start(self, *, heard: Callable[[Iterable[str]], None], reset: Callable[[], None]) -> None:
@@ -83,13 +84,12 @@ class PostgresWakeups:
     def publish(self, topics: Iterable[str]) -> None:
         self._pending.update(topics)
         if self._pending:
+            self._sent.clear()
             self._kick.set()
 
     async def close(self) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(1):
-                while self._pending or self._sending:
-                    await asyncio.sleep(0.005)
+            await asyncio.wait_for(self._sent.wait(), 1)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -101,19 +101,17 @@ class PostgresWakeups:
             await self._kick.wait()
             self._kick.clear()
             topics, self._pending = self._pending, set()
-            self._sending = True
             try:
                 async with self._database.connection() as connection:
                     for payload in _payloads(self._me, topics):
                         await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, payload)
             except (DatabaseUnavailable, asyncpg.PostgresError):
-                # Those who listen look again when their own connection comes back, and at every sweep.
-                logger.info(
-                    "wake-ups were lost: the database could not be reached", extra={"topics": len(topics)}
-                )
+                logger.info("wake-ups are late: the database could not be reached", extra={"topics": len(topics)})
+                self._pending |= topics
+                self._kick.set()
                 await asyncio.sleep(HEARTBEAT / 4)
-            finally:
-                self._sending = False
+            if not self._pending:
+                self._sent.set()
 
     async def _listen_for_ever(self) -> None:
         pause = 0.05
@@ -161,7 +159,8 @@ class PostgresWakeups:
             self.hears = True
         except TimeoutError:
             logger.warning(
-                "wake-ups do not arrive over this connection (a transaction-mode pooler?): waits are slower by up to a second. "
+                "wake-ups do not arrive over this connection (a transaction-mode pooler?): waits are slower by up to a "
+                "second. "
                 "Set LISTEN_DATABASE_URL to a direct connection."
             )
 

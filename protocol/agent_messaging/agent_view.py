@@ -155,9 +155,7 @@ class AgentView(Generic[M]):
     ) -> ConversationPage[M]:
         """Read the conversation with another agent: what follows number `after_seq`, or the newest messages."""
         await self._visible([with_agent])
-        return await read_conversation(
-            self._engine, self.external_id, with_agent, after_seq=after_seq, limit=limit
-        )
+        return await read_conversation(self._engine, self.external_id, with_agent, after_seq=after_seq, limit=limit)
 
     # Inbox
 
@@ -166,9 +164,7 @@ class AgentView(Generic[M]):
         await self._see(from_agent)
         return await self._services.inbox.page(self.external_id, from_agent=from_agent, limit=limit)
 
-    async def wait_inbox(
-        self, *, timeout: float, from_agent: str | None = None, limit: int = 20
-    ) -> InboxPage[M]:
+    async def wait_inbox(self, *, timeout: float, from_agent: str | None = None, limit: int = 20) -> InboxPage[M]:
         """Wait until anything needs the agent; marks nothing."""
         await self._see(from_agent)
         return await self._services.inbox.wait(self.external_id, timeout, from_agent=from_agent, limit=limit)
@@ -224,9 +220,7 @@ class AgentView(Generic[M]):
         """Start a meeting; keyword arguments as in MeetingManager.start_meeting."""
         id = await self._meeting(meeting)
         await self._see(next_speaker)
-        return await self._services.meeting.start_meeting(
-            self.external_id, id, message, next_speaker, **options
-        )
+        return await self._services.meeting.start_meeting(self.external_id, id, message, next_speaker, **options)
 
     async def speak(
         self,
@@ -270,9 +264,7 @@ class AgentView(Generic[M]):
 
     async def end_meeting(self, meeting: str | UUID, *, outcome: str | None = None) -> None:
         """End, or cancel, a meeting that this agent hosts."""
-        await self._services.meeting.end_meeting(
-            self.external_id, await self._meeting(meeting), outcome=outcome
-        )
+        await self._services.meeting.end_meeting(self.external_id, await self._meeting(meeting), outcome=outcome)
 
     async def meeting(self, meeting: str | UUID) -> MeetingStatusResponse:
         """Say how a meeting stands."""
@@ -354,9 +346,7 @@ class AgentView(Generic[M]):
         me = await self._me()
         id = meeting if isinstance(meeting, UUID) else parse_uuid(meeting)
         if id is None and (number := number_of(HandleKind.MEETING, str(meeting))) is not None:
-            id = await self._engine.read(
-                lambda connection: meetings.meeting_by_number(connection, number=number)
-            )
+            id = await self._engine.read(lambda connection: meetings.meeting_by_number(connection, number=number))
         if id is None or not await self._engine.read(
             lambda connection: meetings.is_member(connection, meeting=id, agent=me.id)
         ):

@@ -104,9 +104,7 @@ class Answers(Generic[M]):
         if handling is not None and (handling.asker_id, handling.answerer_id) == (asker.id, answerer.id):
             return handling.question_id
         found = await self._engine.read(
-            lambda connection: conversations.find_question_to_answer(
-                connection, answerer=answerer.id, asker=asker.id
-            )
+            lambda connection: conversations.find_question_to_answer(connection, answerer=answerer.id, asker=asker.id)
         )
         if found is not None:
             return found
@@ -115,11 +113,13 @@ class Answers(Generic[M]):
         )
         if any(session.ended_at is None for session in sessions):
             raise InvalidSessionStateError(
-                f"{asker.external_id!r} is not waiting for an answer from {answerer.external_id!r}; nothing was stored. "
+                f"{asker.external_id!r} is not waiting for an answer from {answerer.external_id!r}; nothing was "
+                "stored. "
                 "Use async_conversation.send to say something unasked"
             )
         raise SessionNotFoundError(
-            f"{asker.external_id!r} and {answerer.external_id!r} have no live conversation, so there is nothing to reply to; "
+            f"{asker.external_id!r} and {answerer.external_id!r} have no live conversation, so there is nothing to "
+            "reply to; "
             "use async_conversation.send"
         )
 
@@ -180,7 +180,8 @@ def outcome_of(engine: Engine[M], outcome: OutcomeRow, answerer: str) -> Answer[
             )
         case QuestionState.CANCELLED:
             raise ConversationEndedError(
-                f"the conversation with {answerer!r} was ended before question {name} was answered; ask again to open a new one"
+                f"the conversation with {answerer!r} was ended before question {name} was answered; ask again to open "
+                "a new one"
             )
         case _:
             raise ConversationTimeoutError(

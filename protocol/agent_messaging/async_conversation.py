@@ -57,9 +57,7 @@ class AsyncConversation(Generic[M]):
         key = key_for(sender.id, idempotency_key, "async", str(recipient.id), content, extra)
         await engine.room.require([recipient])
         engine.presence.seen(sender.id)
-        row = NewMessage(
-            new_id(), MessageKind.ASYNC, sender.id, recipient.id, content, extra, session_id=new_id()
-        )
+        row = NewMessage(new_id(), MessageKind.ASYNC, sender.id, recipient.id, content, extra, session_id=new_id())
         return (await stored(engine, Sending((row,), key)))[0]
 
     async def get_unread_messages(
@@ -109,9 +107,7 @@ class AsyncConversation(Generic[M]):
     async def mark_read(self, agent_external_id: str, message_ids: list[UUID]) -> int:
         """Acknowledge messages of the agent's inbox; says how many were unread. Harmless when repeated."""
         agent = await self._reader.begin(agent_external_id)
-        marked = await asyncio.gather(
-            *(self._engine.outbox.mark_read((message, agent.id)) for message in message_ids)
-        )
+        marked = await asyncio.gather(*(self._engine.outbox.mark_read((message, agent.id)) for message in message_ids))
         return sum(marked)
 
     async def wait_for_message(

@@ -8,9 +8,7 @@ from urllib.parse import quote
 from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-POSTGRES_FIELDS = frozenset(
-    {"postgres_host", "postgres_port", "postgres_user", "postgres_password", "postgres_db"}
-)
+POSTGRES_FIELDS = frozenset({"postgres_host", "postgres_port", "postgres_user", "postgres_password", "postgres_db"})
 
 
 class Config(BaseSettings):
@@ -20,9 +18,7 @@ class Config(BaseSettings):
     any `POSTGRES_*` is given, the embedded database of this user is used.
     """
 
-    model_config = SettingsConfigDict(
-        extra="ignore", frozen=True, populate_by_name=True, env_ignore_empty=True
-    )
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, populate_by_name=True, env_ignore_empty=True)
 
     postgres_host: str = "localhost"
     postgres_port: int = Field(default=5432, ge=1, le=65535)
@@ -50,12 +46,8 @@ class Config(BaseSettings):
     default_max_turns: int = Field(default=200, ge=1)
     max_meeting_duration: float = Field(default=86_400.0, gt=0)
 
-    enable_turn_timeout: bool = Field(
-        default=True, description="false: new meetings put no limit on a turn once seen"
-    )
-    auto_invoke_handlers: bool = Field(
-        default=True, description="false: deliveries wait for resume_agent_handler"
-    )
+    enable_turn_timeout: bool = Field(default=True, description="false: new meetings put no limit on a turn once seen")
+    auto_invoke_handlers: bool = Field(default=True, description="false: deliveries wait for resume_agent_handler")
 
     max_message_bytes: int = Field(default=262_144, ge=1)
     max_unread: int = Field(default=10_000, ge=1)
@@ -64,15 +56,11 @@ class Config(BaseSettings):
     handler_lease: float = Field(
         default=10.0, gt=0, description="a process that is silent for this long has lost its claims"
     )
-    retry_backoff: float = Field(
-        default=1.0, gt=0, description="before the second attempt; doubles with each one"
-    )
+    retry_backoff: float = Field(default=1.0, gt=0, description="before the second attempt; doubles with each one")
     sweep_interval: float = Field(
         default=1.0, gt=0, description="how often lost wake-ups and due deadlines are looked for"
     )
-    database_patience: float = Field(
-        default=10.0, ge=0, description="how long a call retries an unreachable database"
-    )
+    database_patience: float = Field(default=10.0, ge=0, description="how long a call retries an unreachable database")
 
     @property
     def dsn(self) -> str | None:

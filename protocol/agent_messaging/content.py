@@ -29,9 +29,8 @@ class Codec(Generic[M]):
     """
 
     def __init__(self, message_type: object | None, *, max_bytes: int) -> None:
-        self._adapter: TypeAdapter[Any] | None = (
-            None if message_type in (None, Any) else TypeAdapter(message_type)
-        )
+        untyped = message_type is None or message_type is Any
+        self._adapter: TypeAdapter[Any] | None = None if untyped else TypeAdapter(cast("Any", message_type))
         self._max_bytes = max_bytes
 
     def encode(self, message: M) -> str:
@@ -39,7 +38,8 @@ class Codec(Generic[M]):
         text = _encode_json(message) if self._adapter is None else self._encode_typed(message)
         if len(text) * 4 > self._max_bytes and (size := len(text.encode())) > self._max_bytes:
             raise InvalidMessageError(
-                f"the message is {size} bytes of JSON and at most {self._max_bytes} are accepted; send less, or a reference to it"
+                f"the message is {size} bytes of JSON and at most {self._max_bytes} are accepted; send less, or a "
+                "reference to it"
             )
         return text
 
@@ -71,7 +71,8 @@ class Codec(Generic[M]):
             raise InvalidMessageError(f"the message could not be read back: {_cause(error)}") from error
         if not same:
             raise InvalidMessageError(
-                "the message would come back changed (NaN, infinity, or a field that its type leaves out or alters in JSON)"
+                "the message would come back changed (NaN, infinity, or a field that its type leaves out or alters in "
+                "JSON)"
             )
         return text
 
@@ -89,9 +90,7 @@ def decode_metadata(text: str | None) -> dict[str, Any] | None:
     return None if text is None else json.loads(text)
 
 
-def checked_text(
-    value: str | None, *, name: str, limit: int, error: Callable[[str], Exception]
-) -> str | None:
+def checked_text(value: str | None, *, name: str, limit: int, error: Callable[[str], Exception]) -> str | None:
     """Give a short text (a title, a name) back if PostgreSQL can hold it; raises `error` with the reason."""
     if value is None:
         return None
@@ -139,20 +138,17 @@ def _walk(value: object, *, depth: int) -> None:
             if isinstance(value, dict):
                 for key in cast("dict[object, object]", value):
                     if not isinstance(key, str):
-                        raise InvalidMessageError(
-                            f"the message has a key that is no text: {type(key).__name__}"
-                        )
+                        raise InvalidMessageError(f"the message has a key that is no text: {type(key).__name__}")
                     _check_text(key)
             children = (
-                cast("dict[str, object]", value).values()
-                if isinstance(value, dict)
-                else cast("list[object]", value)
+                cast("dict[str, object]", value).values() if isinstance(value, dict) else cast("list[object]", value)
             )
             for child in children:
                 _walk(child, depth=depth + 1)
         case _:
             raise InvalidMessageError(
-                f"the message holds a {type(value).__name__}, which is no JSON value; use AgentMessaging[YourType] for other types"
+                f"the message holds a {type(value).__name__}, which is no JSON value; use AgentMessaging[YourType] for "
+                "other types"
             )
 
 

@@ -72,24 +72,18 @@ async def read_conversation(
         shown = rows[:count]
     names = {one.id: one.external_id, other.id: other.external_id}
     messages = [message_from(row, engine.codec.decode(cast("str", row.content)), names) for row in shown]
-    last = await engine.read(
-        lambda connection: conversations.last_seq(connection, one=one.id, other=other.id)
-    )
+    last = await engine.read(lambda connection: conversations.last_seq(connection, one=one.id, other=other.id))
     return ConversationPage(messages, len(rows) > len(shown), last)
 
 
 async def read_session(engine: Engine[Any], agent_a: str, agent_b: str, kind: SessionType) -> Session | None:
     """Give the newest session of one type between two agents."""
     one, other = await engine.names.agents([agent_a, agent_b])
-    rows = await engine.read(
-        lambda connection: conversations.live_sessions(connection, one=one.id, other=other.id)
-    )
+    rows = await engine.read(lambda connection: conversations.live_sessions(connection, one=one.id, other=other.id))
     for row in rows:
         if row.type == kind:
             ended, waiting = row.ended_at is not None, row.waiting_id is not None
-            status = (
-                SessionStatus.ENDED if ended else SessionStatus.WAITING if waiting else SessionStatus.ACTIVE
-            )
+            status = SessionStatus.ENDED if ended else SessionStatus.WAITING if waiting else SessionStatus.ACTIVE
             return Session(
                 id=row.id,
                 agent_a_id=one.id,

@@ -15,7 +15,7 @@ from agent_messaging.errors import (
     OrganizationAlreadyExistsError,
     OrganizationNotFoundError,
 )
-from agent_messaging.identifiers import checked_external_id, new_id
+from agent_messaging.identifiers import checked_external_id, is_external_id, new_id
 from agent_messaging.models import Agent, Organization
 from agent_messaging_db import directory
 from agent_messaging_db.pool import Connection
@@ -66,9 +66,7 @@ class Directory:
             rows = await directory.get_identities(connection, external_ids=[external_id])
             if rows and (exist_ok or (again and rows[0].id == id)):
                 return _at_home(rows[0], home)
-            raise AgentAlreadyExistsError(
-                f"there is an agent {external_id!r} already; pass exist_ok=True to use it"
-            )
+            raise AgentAlreadyExistsError(f"there is an agent {external_id!r} already; pass exist_ok=True to use it")
 
         return await self._engine.database.run(insert)
 
@@ -76,14 +74,12 @@ class Directory:
         """Give an organization; raises OrganizationNotFoundError."""
         await self._engine.ready()
         row = None
-        if _could_exist(external_id):
+        if is_external_id(external_id):
             row = await self._engine.read(
                 lambda connection: directory.get_organization(connection, external_id=external_id)
             )
         if row is None:
-            raise OrganizationNotFoundError(
-                f"there is no organization {str(external_id)[:140]!r}; register it first"
-            )
+            raise OrganizationNotFoundError(f"there is no organization {str(external_id)[:140]!r}; register it first")
         return Organization(
             id=row.id,
             external_id=row.external_id,
@@ -96,7 +92,7 @@ class Directory:
         """Give an agent with its presence; raises AgentNotFoundError."""
         await self._engine.ready()
         rows: list[AgentRow] = []
-        if _could_exist(external_id):
+        if is_external_id(external_id):
             rows = await self._engine.read(
                 lambda connection: directory.get_agents(connection, external_ids=[external_id])
             )
@@ -106,9 +102,7 @@ class Directory:
             )
         return agent_from(rows[0])
 
-    async def visible_from(
-        self, organization: UUID, *, query: str | None = None, limit: int = 100
-    ) -> list[Agent]:
+    async def visible_from(self, organization: UUID, *, query: str | None = None, limit: int = 100) -> list[Agent]:
         """Give the agents that one of this organization may see: its own, and those of mutually allowed ones."""
         rows = await self._engine.read(
             lambda connection: directory.visible_agents(
@@ -145,7 +139,3 @@ def _at_home(row: IdentityRow, home: Organization) -> UUID:
             f"{home.external_id!r}; choose another name"
         )
     return row.id
-
-
-def _could_exist(external_id: object) -> bool:
-    return isinstance(external_id, str) and external_id.isascii() and "\0" not in external_id

@@ -67,18 +67,14 @@ class Engine(Generic[M]):
             await self.database.open()
             async with self.database.connection() as connection:
                 await (migrate(connection) if self.config.auto_migrate else check(connection))
-                await presence.renew_lease(
-                    connection, process=self.process, seconds=self.config.handler_lease
-                )
+                await presence.renew_lease(connection, process=self.process, seconds=self.config.handler_lease)
         except SchemaError as error:
             await self._shut()
             raise ConfigurationError(str(error)) from error
         except BaseException:
             await self._shut()
             raise
-        self.waiting = Waiting(
-            PostgresWakeups(self.database, self._address.locate_listener, process=self.process)
-        )
+        self.waiting = Waiting(PostgresWakeups(self.database, self._address.locate_listener, process=self.process))
         self.outbox = Outbox(self.database, self.waiting, process=self.process)
         self.lease = Lease(self._address.last, process=self.process, seconds=self.config.handler_lease)
         await self.waiting.start()
@@ -120,9 +116,7 @@ class Engine(Generic[M]):
     ) -> bool:
         """Is there a question, an answer or a turn for the agent that no result has shown it?"""
         async with self.database.connection() as connection:
-            return await inbox.has_unshown_need(
-                connection, agent=agent.id, own_question=question, own_meeting=meeting
-            )
+            return await inbox.has_unshown_need(connection, agent=agent.id, own_question=question, own_meeting=meeting)
 
     async def _shut(self) -> None:
         await self.database.close()

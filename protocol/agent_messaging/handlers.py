@@ -37,9 +37,7 @@ class _Desk(Generic[M]):
     begun.
     """
 
-    def __init__(
-        self, agent: IdentityRow, handler: Handler[M], *, slots: int, freed: Callable[[UUID], None]
-    ) -> None:
+    def __init__(self, agent: IdentityRow, handler: Handler[M], *, slots: int, freed: Callable[[UUID], None]) -> None:
         self.agent = agent
         self.handler = handler
         self.free = slots
@@ -80,7 +78,8 @@ class Handlers(Generic[M]):
         def decorate(handler: Handler[M]) -> Handler[M]:
             if agent_external_id in self._names:
                 raise HandlerAlreadyRegisteredError(
-                    f"this process has a handler for {agent_external_id!r} already; one handler for each agent and process"
+                    f"this process has a handler for {agent_external_id!r} already; one handler for each agent and "
+                    "process"
                 )
             self._names.add(agent_external_id)
             self._unsettled[agent_external_id] = handler
@@ -109,9 +108,7 @@ class Handlers(Generic[M]):
             return
         await self._engine.presence.attach(settled, AttachmentKind.HANDLER)
         for agent in settled:
-            self._stops.append(
-                self._engine.waiting.listen([agent_topic(agent)], lambda agent=agent: self.poke(agent))
-            )
+            self._stops.append(self._engine.waiting.listen([agent_topic(agent)], lambda agent=agent: self.poke(agent)))
         if self._claimer is None:
             self._claimer = asyncio.create_task(self._claim_for_ever(), name="agent-messaging claimer")
         for agent in settled:

@@ -36,11 +36,17 @@ def new_id() -> UUID:
     return UUID(int=_last_ms << 80 | 0x7 << 76 | _counter << 64 | 0b10 << 62 | low)
 
 
+def is_external_id(text: object) -> bool:
+    """Could this be the external id of anything?"""
+    return isinstance(text, str) and _EXTERNAL_ID.fullmatch(text) is not None
+
+
 def checked_external_id(text: str) -> str:
     """Give the external id back; raises InvalidIdentifierError."""
-    if not isinstance(text, str) or _EXTERNAL_ID.fullmatch(text) is None:  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not is_external_id(text):
         raise InvalidIdentifierError(
-            f"{str(text)[:140]!r} is not an external id: 1 to 128 letters, digits and . _ - : @ /, the first one a letter or digit"
+            f"{str(text)[:140]!r} is not an external id: 1 to 128 letters, digits and . _ - : @ /, the first one a "
+            "letter or digit"
         )
     return text
 

@@ -52,9 +52,7 @@ class Inbox(Generic[M]):
         self._engine = engine
         self._reader = reader
 
-    async def page(
-        self, agent_external_id: str, *, from_agent: str | None = None, limit: int = 20
-    ) -> InboxPage[M]:
+    async def page(self, agent_external_id: str, *, from_agent: str | None = None, limit: int = 20) -> InboxPage[M]:
         """Give what needs the agent now. Marks nothing.
 
         Raises:
@@ -92,9 +90,7 @@ class Inbox(Generic[M]):
 
         try:
             with self._engine.presence.waiting(agent.id):
-                return await self._engine.waiting.until(
-                    look, take, topics=[agent_topic(agent.id)], window=patience
-                )
+                return await self._engine.waiting.until(look, take, topics=[agent_topic(agent.id)], window=patience)
         except WindowEndedError:
             return await self._page(agent, sender, limit)
 
@@ -122,17 +118,13 @@ class Inbox(Generic[M]):
         messages = (
             None
             if number is None
-            else await self._engine.read(
-                lambda connection: inbox.get_cursor(connection, number=number, agent=agent.id)
-            )
+            else await self._engine.read(lambda connection: inbox.get_cursor(connection, number=number, agent=agent.id))
         )
         if messages is None:
             raise MessageNotFoundError(
                 f"there is no cursor {cursor[:40]!r}; pass the one that the last result gave, or none"
             )
-        marked = await asyncio.gather(
-            *(self._engine.outbox.mark_read((message, agent.id)) for message in messages)
-        )
+        marked = await asyncio.gather(*(self._engine.outbox.mark_read((message, agent.id)) for message in messages))
         return sum(marked)
 
     async def shown(self, agent_external_id: str, items: Sequence[InboxItem[M]]) -> None:

@@ -26,7 +26,7 @@ class Lease:
         self._seconds = seconds
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._wake: Callable[[], None] | None = None
+        self._wake: Callable[[], object] | None = None
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="agent-messaging lease", daemon=True)
@@ -58,9 +58,7 @@ class Lease:
                     await asyncio.wait_for(stop.wait(), self._seconds / 20)
 
     async def _renew(self, stop: asyncio.Event) -> None:
-        connection = await connect(
-            self._locate(), server_settings={"application_name": "agent-messaging lease"}
-        )
+        connection = await connect(self._locate(), server_settings={"application_name": "agent-messaging lease"})
         try:
             while not self._stopping.is_set():
                 await asyncio.wait_for(

@@ -23,9 +23,7 @@ REMEMBERED = 10_000
 class Floors(Generic[M]):
     """Who waits for the floor in this process, and which turn was last signalled to whom."""
 
-    def __init__(
-        self, engine: Engine[M], store: MeetingStore, views: MeetingViews[M], inbox: Inbox[M]
-    ) -> None:
+    def __init__(self, engine: Engine[M], store: MeetingStore, views: MeetingViews[M], inbox: Inbox[M]) -> None:
         self._engine = engine
         self._store = store
         self._views = views
@@ -36,9 +34,7 @@ class Floors(Generic[M]):
         """Give the turn last signalled to the agent by this object."""
         return self._signalled.get((agent, meeting))
 
-    async def wait(
-        self, agent: IdentityRow, meeting: UUID, patience: Window, *, interruptible: bool
-    ) -> TurnSignal[M]:
+    async def wait(self, agent: IdentityRow, meeting: UUID, patience: Window, *, interruptible: bool) -> TurnSignal[M]:
         """Wait until the agent has the floor or the meeting has ended; raises MeetingTimeoutError,
         WaitInterruptedError.
         """
@@ -55,9 +51,7 @@ class Floors(Generic[M]):
             seen = await self._store.carry_out(meeting, See(agent.id, found.state.meeting.turn))
             return None if isinstance(seen, Refused) else seen
 
-        topics = (
-            [meeting_topic(meeting), agent_topic(agent.id)] if interruptible else [meeting_topic(meeting)]
-        )
+        topics = [meeting_topic(meeting), agent_topic(agent.id)] if interruptible else [meeting_topic(meeting)]
         try:
             with self._engine.presence.waiting(agent.id):
                 found = await self._engine.waiting.until(look, take, topics=topics, window=patience)
@@ -65,7 +59,8 @@ class Floors(Generic[M]):
             raise await self._timeout(agent, meeting) from None
         if isinstance(found, InboxItem):
             raise WaitInterruptedError(
-                f"the wait for the floor ended early: something needs {agent.external_id!r} ({found.kind}); it still attends, and "
+                f"the wait for the floor ended early: something needs {agent.external_id!r} ({found.kind}); it still "
+                "attends, and "
                 "attend_meeting goes on waiting",
                 item=found,
             )

@@ -105,9 +105,7 @@ class MeetingStore:
                     return result
             async with connection.transaction():
                 await meetings.lock_meeting(connection, meeting=meeting)
-                while (
-                    result := await self._attempt(connection, meeting, command, words, key, touched)
-                ) is None:
+                while (result := await self._attempt(connection, meeting, command, words, key, touched)) is None:
                     # Only a deadline that passes between the reading and the saving brings us here.
                     pass
                 return result
@@ -162,9 +160,7 @@ class MeetingStore:
             events=_rows(before, transition.events, words),
             clocks=_clocks(before, after, moment.now),
             unless_due=due is None or due > moment.now,
-            invitations_of=[
-                member.agent_id for member in members if member.status is not MemberStatus.INVITED
-            ],
+            invitations_of=[member.agent_id for member in members if member.status is not MemberStatus.INVITED],
             key=key,
         )
         if saved is None:

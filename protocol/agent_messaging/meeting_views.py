@@ -63,9 +63,7 @@ class MeetingViews(Generic[M]):
         ended = meeting.phase is MeetingPhase.ENDED
         deadline = None if ended else meeting.floor_deadline
         ending = (
-            None
-            if meeting.reason is None
-            else MeetingEnding(reason=EndReason(meeting.reason), outcome=meeting.outcome)
+            None if meeting.reason is None else MeetingEnding(reason=EndReason(meeting.reason), outcome=meeting.outcome)
         )
         return TurnSignal[Any].model_construct(
             reason="meeting_ended" if ended else "your_turn",
@@ -79,9 +77,7 @@ class MeetingViews(Generic[M]):
             seq=events[-1].seq if events else cursor,
             said=tuple(self._speech(event, names) for event in events if _spoken_by_others(event, agent)),
             system=tuple(
-                line
-                for event in events
-                if _is_news(event, agent) and (line := line_of(event, names)) is not None
+                line for event in events if _is_news(event, agent) and (line := line_of(event, names)) is not None
             ),
             host=names[host],
             current_speaker=None if ended or meeting.holder_id is None else names[meeting.holder_id],
@@ -172,10 +168,7 @@ class MeetingViews(Generic[M]):
         """Make the design's `MeetingParticipant`s, in the order of joining."""
         state = moment.state
         names = await self._names((), [member.agent_id for member in state.members])
-        parts = [
-            (member, ParticipantStatus(view.participant_status(state, member).value))
-            for member in state.members
-        ]
+        parts = [(member, ParticipantStatus(view.participant_status(state, member).value)) for member in state.members]
         return [
             MeetingParticipant(
                 agent_id=member.agent_id,

@@ -84,9 +84,7 @@ def refused(
     `ago`: how many seconds ago the turn that was named ended.
     """
     state = refusal.state
-    name = (
-        str(meeting) if state is None else f"{handle(HandleKind.MEETING, state.meeting.number)} ({meeting})"
-    )
+    name = str(meeting) if state is None else f"{handle(HandleKind.MEETING, state.meeting.number)} ({meeting})"
     text = f"{attempted}: {_reason(refusal, names, ago)} [meeting {name}]"
     if issubclass(refusal.error, NotCurrentSpeakerError):
         holder = None if state is None else state.meeting.holder_id
@@ -118,7 +116,8 @@ def _reason(refusal: Refusal, names: Mapping[UUID, str], ago: float | None) -> s
             return "the host cannot leave; hand the meeting over to an attending member, or end it"
         case RefusalReason.NOT_READY:
             needed = "?" if state is None else quorum(state)
-            return f"not enough attend: {needed} are needed{_missing(refusal, names)}; wait for them, or start with force=True"
+            missing = _missing(refusal, names)
+            return f"not enough attend: {needed} are needed{missing}; wait for them, or start with force=True"
         case RefusalReason.TOO_FEW_ATTEND:
             return f"at least two must attend, even by force{_missing(refusal, names)}"
         case RefusalReason.NOT_THE_SPEAKER | RefusalReason.TURN_IS_OVER | RefusalReason.NO_SUCH_TURN:

@@ -206,12 +206,8 @@ class MeetingManager(Generic[M]):
         )
         key = key_for(host.id, idempotency_key, *payload)
         command = Start(host.id, None if following is None else following.id, force)
-        await self._say(
-            host, meeting_id, command, words, key, turn=1, attempted="the meeting was not started"
-        )
-        return (
-            await self._floors.wait(host, meeting_id, patience, interruptible=interruptible) if wait else None
-        )
+        await self._say(host, meeting_id, command, words, key, turn=1, attempted="the meeting was not started")
+        return await self._floors.wait(host, meeting_id, patience, interruptible=interruptible) if wait else None
 
     async def speak(
         self,
@@ -254,9 +250,7 @@ class MeetingManager(Generic[M]):
         await self._say(speaker, meeting_id, command, words, key, turn=named, attempted=attempted)
         return await self._floors.wait(speaker, meeting_id, patience, interruptible=interruptible)
 
-    async def end_meeting(
-        self, host_external_id: str, meeting_id: UUID, *, outcome: str | None = None
-    ) -> None:
+    async def end_meeting(self, host_external_id: str, meeting_id: UUID, *, outcome: str | None = None) -> None:
         """End the meeting, or cancel it before its start; every wait in it returns. `outcome` is kept and
         told.
 
@@ -337,9 +331,7 @@ class MeetingManager(Generic[M]):
             )
         else:
             events = await self._engine.read(
-                lambda connection: meetings.events_after(
-                    connection, meeting=meeting, seq=after_seq, limit=limit
-                )
+                lambda connection: meetings.events_after(connection, meeting=meeting, seq=after_seq, limit=limit)
             )
         return await self._views.history(events)
 
@@ -420,9 +412,7 @@ class MeetingManager(Generic[M]):
         succeeded.
         """
         event = await self._engine.read(
-            lambda connection: meetings.words_of_turn(
-                connection, meeting=meeting_id, turn=turn, agent=agent.id
-            )
+            lambda connection: meetings.words_of_turn(connection, meeting=meeting_id, turn=turn, agent=agent.id)
         )
         if event is None:
             return False
@@ -442,14 +432,10 @@ class MeetingManager(Generic[M]):
                 lambda connection: meetings.last_of_turn(connection, meeting=meeting_id, turn=turn)
             )
             ended_at = None if last is None else last.created_at
-        return refused(
-            refusal, meeting_id, names, attempted=attempted, ago=seconds_since(ended_at, result.now)
-        )
+        return refused(refusal, meeting_id, names, attempted=attempted, ago=seconds_since(ended_at, result.now))
 
 
 def _checked(meeting_id: UUID) -> UUID:
     if not isinstance(meeting_id, UUID):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise MeetingNotFoundError(
-            f"{str(meeting_id)[:80]!r} is not the id of a meeting; create_meeting gives a UUID"
-        )
+        raise MeetingNotFoundError(f"{str(meeting_id)[:80]!r} is not the id of a meeting; create_meeting gives a UUID")
     return meeting_id

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, ClassVar, Generic, Self, TypeVar
@@ -138,9 +138,7 @@ class AgentMessaging(Generic[MessageType]):
         """Give an organization; raises OrganizationNotFoundError."""
         return await self._services.directory.get_organization(external_id)
 
-    def register_handler(
-        self, agent_external_id: str
-    ) -> Callable[[Handler[MessageType]], Handler[MessageType]]:
+    def register_handler(self, agent_external_id: str) -> Callable[[Handler[MessageType]], Handler[MessageType]]:
         """Decorate the handler of an agent's messages: `async def handler(message, context)`.
 
         It counts from this process's next call on. What it returns answers a question, unless `reply` came
@@ -193,7 +191,7 @@ class AgentMessaging(Generic[MessageType]):
         return AgentView(self._engine, self._services, external_id, within_organization=within_organization)
 
     @asynccontextmanager
-    async def connection(self, external_id: str) -> AsyncIterator[None]:
+    async def connection(self, external_id: str) -> AsyncGenerator[None]:
         """Count the agent as online, and as one that reads its own inbox, for as long as this is open."""
         await self._engine.ready()
         agent = await self._engine.names.agent(external_id)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from agent_messaging.errors import AgentNotFoundError
+from agent_messaging.identifiers import is_external_id
 from agent_messaging_db import directory
 from agent_messaging_db.pool import Connection, Database
 from agent_messaging_db.rows import IdentityRow
@@ -24,22 +25,15 @@ class Names:
         self._by_id: dict[UUID, IdentityRow] = {}
 
     async def agent(self, external_id: str) -> IdentityRow:
-        if (known := self._by_name.get(external_id)) is not None:
-            return known
         return (await self.agents([external_id]))[0]
 
     async def agents(self, external_ids: Sequence[str]) -> list[IdentityRow]:
         """Give the agents in the order in which they were named."""
-        unknown = {name for name in external_ids if name not in self._by_name}
-        if unknown:
-            # What PostgreSQL could not even be asked about does not exist.
-            await self._load(
-                external_ids={
-                    name for name in unknown if isinstance(name, str) and name.isascii() and "\0" not in name
-                }
-            )  # pyright: ignore[reportUnnecessaryIsInstance]
-        missing = [name for name in external_ids if name not in self._by_name]
-        if missing:
+        # What is no external id cannot have been registered, and PostgreSQL could not even be asked about some of it.
+        possible = [name for name in external_ids if is_external_id(name)]
+        if unknown := {name for name in possible if name not in self._by_name}:
+            await self._load(external_ids=unknown)
+        if missing := [name for name in external_ids if name not in possible or name not in self._by_name]:
             listed = ", ".join(repr(name)[:140] for name in missing)
             raise AgentNotFoundError(f"there is no agent {listed}; register it first, or check the name")
         return [self._by_name[name] for name in external_ids]

@@ -72,17 +72,13 @@ class OneWayMessenger(Generic[M]):
         engine = self._engine
         await engine.ready()
         alone = isinstance(recipient_external_id, str)
-        names = (
-            [recipient_external_id] if isinstance(recipient_external_id, str) else list(recipient_external_id)
-        )
+        names = [recipient_external_id] if isinstance(recipient_external_id, str) else list(recipient_external_id)
         if not 1 <= len(names) <= MOST_RECIPIENTS or len(set(names)) < len(names):
             raise InvalidArgumentError(f"name between 1 and {MOST_RECIPIENTS} recipients, each of them once")
         sender, *recipients = await engine.names.agents([sender_external_id, *names])
         not_to_oneself(sender, recipients)
         content, extra = engine.codec.encode(message), encode_metadata(metadata)
-        key = key_for(
-            sender.id, idempotency_key, "one_way", [str(agent.id) for agent in recipients], content, extra
-        )
+        key = key_for(sender.id, idempotency_key, "one_way", [str(agent.id) for agent in recipients], content, extra)
         await self._require_reachable(recipients)
         await engine.room.require(recipients)
         rows = tuple(
@@ -95,15 +91,12 @@ class OneWayMessenger(Generic[M]):
 
     async def _require_reachable(self, recipients: Sequence[IdentityRow]) -> None:
         names = [agent.external_id for agent in recipients]
-        agents = await self._engine.read(
-            lambda connection: directory.get_agents(connection, external_ids=names)
-        )
-        deaf = tuple(
-            sorted(agent.external_id for agent in agents if not agent.has_handler and not agent.reads_inbox)
-        )
+        agents = await self._engine.read(lambda connection: directory.get_agents(connection, external_ids=names))
+        deaf = tuple(sorted(agent.external_id for agent in agents if not agent.has_handler and not agent.reads_inbox))
         if deaf:
             raise HandlerNotRegisteredError(
-                f"nothing was sent: {', '.join(deaf)} has no live handler and has never read an inbox, so nobody would get it; "
+                f"nothing was sent: {', '.join(deaf)} has no live handler and has never read an inbox, so nobody would "
+                "get it; "
                 "register a handler, or use async_conversation.send, which queues",
                 agents=deaf,
             )

@@ -57,9 +57,7 @@ class Outbox:
             return await self._database.run(send)
         finally:
             # Also when the outcome is unknown: waking for nothing is cheap.
-            self._waiting.wake(
-                {agent_topic(message.recipient_id) for sending in batch for message in sending.messages}
-            )
+            self._waiting.wake({agent_topic(message.recipient_id) for sending in batch for message in sending.messages})
 
     def _unawait(self, sending: Sending, _verdict: Verdict) -> None:
         # Whoever asked is gone; the question stands, and its answer is the inbox's.
@@ -105,9 +103,7 @@ class Outbox:
 
     async def _release(self, batch: Sequence[UUID]) -> list[None]:
         async def release(connection: Connection, _again: bool) -> set[UUID]:
-            return await conversations.release_questions(
-                connection, questions=set(batch), process=self._process
-            )
+            return await conversations.release_questions(connection, questions=set(batch), process=self._process)
 
         readers = await self._database.run(release, patience=60)
         self._waiting.wake({agent_topic(agent) for agent in readers})

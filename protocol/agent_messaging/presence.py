@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from uuid import UUID
 
@@ -39,7 +39,7 @@ class Presence:
         self._called.add(agent)
 
     @contextmanager
-    def waiting(self, agent: UUID) -> Iterator[None]:
+    def waiting(self, agent: UUID) -> Generator[None]:
         """The agent has an open wait."""
         self._waits[agent] += 1
         self._seen.add(agent)
@@ -89,13 +89,9 @@ class Presence:
         """Write what was collected."""
         waits = set(self._waits)
         if begun := waits - self._told_waits:
-            await presence.attach(
-                connection, agents=sorted(begun), kind=AttachmentKind.WAIT, process=self._process
-            )
+            await presence.attach(connection, agents=sorted(begun), kind=AttachmentKind.WAIT, process=self._process)
         if ended := self._told_waits - waits:
-            await presence.detach(
-                connection, agents=sorted(ended), kind=AttachmentKind.WAIT, process=self._process
-            )
+            await presence.detach(connection, agents=sorted(ended), kind=AttachmentKind.WAIT, process=self._process)
         self._told_waits = waits
         if self._seen:
             seen, self._seen = self._seen, set()

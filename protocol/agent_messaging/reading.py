@@ -54,9 +54,7 @@ class Reader(Generic[M]):
         messages: list[Message[M]] = []
         while limit is None or len(messages) < limit:
             wanted = PAGE if limit is None else min(PAGE, limit - len(messages))
-            rows = await (
-                self._take(agent, sender, wanted) if mark else self._peek(agent, sender, limit or PAGE * 100)
-            )
+            rows = await (self._take(agent, sender, wanted) if mark else self._peek(agent, sender, limit or PAGE * 100))
             messages += await self._decoded(rows)
             if len(rows) < wanted or not mark:
                 break
@@ -65,9 +63,7 @@ class Reader(Generic[M]):
     async def _peek(self, agent: IdentityRow, sender: IdentityRow | None, limit: int) -> list[MessageRow]:
         of = None if sender is None else sender.id
         return await self._engine.read(
-            lambda connection: inbox.peek(
-                connection, agent=agent.id, sender=of, limit=limit, kinds=WITH_CONTENT
-            )
+            lambda connection: inbox.peek(connection, agent=agent.id, sender=of, limit=limit, kinds=WITH_CONTENT)
         )
 
     async def _take(self, agent: IdentityRow, sender: IdentityRow | None, limit: int) -> list[MessageRow]:
@@ -87,9 +83,7 @@ class Reader(Generic[M]):
             for row in done.result():
                 self._engine.outbox.mark_unread.soon((row.id, agent.id))
 
-    async def _take_and_commit(
-        self, agent: IdentityRow, sender: IdentityRow | None, limit: int
-    ) -> list[MessageRow]:
+    async def _take_and_commit(self, agent: IdentityRow, sender: IdentityRow | None, limit: int) -> list[MessageRow]:
         taken: list[MessageRow] = []
 
         async def take(connection: Connection, _again: bool) -> None:
@@ -116,17 +110,13 @@ class Reader(Generic[M]):
                 # them.
                 if not taken:
                     raise
-                logger.info(
-                    "the acknowledgement of %d messages may be lost; they may be given again", len(taken)
-                )
+                logger.info("the acknowledgement of %d messages may be lost; they may be given again", len(taken))
 
         await self._engine.database.run(take)
         return taken
 
     async def _decoded(self, rows: list[MessageRow]) -> list[Message[M]]:
-        names = await self._engine.names.of(
-            {row.sender_id for row in rows} | {row.recipient_id for row in rows}
-        )
+        names = await self._engine.names.of({row.sender_id for row in rows} | {row.recipient_id for row in rows})
         messages: list[Message[M]] = []
         for row in rows:
             try:

@@ -36,7 +36,8 @@ class Room:
                 count, counted_at = await self._count(recipient.id), now
             if count >= self._limit:
                 raise InboxFullError(
-                    f"nothing was sent: the inbox of {recipient.external_id!r} holds {count} unread messages, as many as it may; "
+                    f"nothing was sent: the inbox of {recipient.external_id!r} holds {count} unread messages, as many "
+                    "as it may; "
                     "send again when it has read some"
                 )
             self._counts[recipient.id] = (count + 1, counted_at)

@@ -52,6 +52,7 @@ def replayed(result: str | None) -> list[UUID]:
 
 def conflicting(key: Key | None) -> IdempotencyConflictError:
     return IdempotencyConflictError(
-        f"nothing was done: the idempotency key {'' if key is None else key.key!r} was used within the last 24 hours with another "
+        f"nothing was done: the idempotency key {'' if key is None else key.key!r} was used within the last 24 hours "
+        "with another "
         "payload; use a new key, or repeat the first call exactly"
     )

@@ -113,9 +113,7 @@ class SyncConversation(Generic[M]):
         question = await self._standing(asker, recipient, content) if reattach and key is None else None
         if question is None:
             question = await self._ask(asker, recipient, content, extra, reply_seconds, key)
-        return await self._wait(
-            question, asker, recipient, patience, interruptible=interruptible, consume=consume
-        )
+        return await self._wait(question, asker, recipient, patience, interruptible=interruptible, consume=consume)
 
     async def reply(
         self,
@@ -196,9 +194,7 @@ class SyncConversation(Generic[M]):
         try:
             ended, settled = await engine.database.run(end)
         finally:
-            engine.waiting.wake(
-                [*map(question_topic, settled), agent_topic(requester.id), agent_topic(other.id)]
-            )
+            engine.waiting.wake([*map(question_topic, settled), agent_topic(requester.id), agent_topic(other.id)])
         engine.presence.seen(requester.id)
         if not ended:
             raise SessionNotFoundError(
@@ -212,9 +208,7 @@ class SyncConversation(Generic[M]):
         `after_seq`.
         """
         await self._engine.ready()
-        return (
-            await read_conversation(self._engine, agent_a, agent_b, after_seq=after_seq, limit=limit)
-        ).messages
+        return (await read_conversation(self._engine, agent_a, agent_b, after_seq=after_seq, limit=limit)).messages
 
     async def get_session(self, agent_a: str, agent_b: str) -> Session | None:
         """Give the newest synchronous session of two agents."""
@@ -307,9 +301,7 @@ class SyncConversation(Generic[M]):
                 await engine.outbox.mark_read((found.answer_id, asker.id))
             return found
 
-        topics = (
-            [question_topic(question), agent_topic(asker.id)] if interruptible else [question_topic(question)]
-        )
+        topics = [question_topic(question), agent_topic(asker.id)] if interruptible else [question_topic(question)]
         self._waits[question] += 1
         found: OutcomeRow | InboxItem[M] | None
         try:
@@ -343,14 +335,16 @@ class SyncConversation(Generic[M]):
         name = handle(HandleKind.QUESTION, parties[0] if parties else 0)
         if item is not None:
             return WaitInterruptedError(
-                f"the wait for {recipient.external_id!r} ended early: something needs {asker.external_id!r} ({item.kind}); "
+                f"the wait for {recipient.external_id!r} ended early: something needs {asker.external_id!r} "
+                f"({item.kind}); "
                 f"question {name} stands and its answer will be in the inbox",
                 item=item,
                 question_id=question,
                 handle=name,
             )
         return ConversationTimeoutError(
-            f"{recipient.external_id!r} has not answered question {name} yet; it stands until its reply_by, and the answer will be "
+            f"{recipient.external_id!r} has not answered question {name} yet; it stands until its reply_by, and the "
+            "answer will be "
             "in the inbox. Asking again with the same idempotency_key waits for the same question",
             question_id=question,
             handle=name,

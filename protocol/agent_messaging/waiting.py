@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol, TypeVar
@@ -223,7 +223,7 @@ class Waiting:
 
 
 @contextmanager
-def _not_counting() -> Iterator[None]:
+def _not_counting() -> Generator[None]:
     slot = handler_slot.get()
     if slot is None:
         yield

@@ -56,9 +56,7 @@ class EmbeddedServer:
         self._share.close()
 
 
-async def ensure(
-    data_dir: Path | None = None, *, linger: float = 2.0, timeout: float = 60.0
-) -> EmbeddedServer:
+async def ensure(data_dir: Path | None = None, *, linger: float = 2.0, timeout: float = 60.0) -> EmbeddedServer:
     """Join the server of `data_dir`, starting it if need be, and wait until it answers.
 
     To be called again whenever the server is found gone: it is brought back, with its data. Release the

@@ -1,6 +1,7 @@
 """The PostgreSQL programs: where they come from, and running them as the right account."""
 
 import contextlib
+import errno
 import functools
 import hashlib
 import importlib.util
@@ -109,26 +110,25 @@ def programs_for(account: Account | None) -> Path:
     Raises `EmbeddedDatabaseError` if they do not run.
     """
     programs = locate()
-    if _runs(programs, account):
+    obstacle = _obstacle(programs, account)
+    if account is not None and isinstance(obstacle, OSError) and obstacle.errno == errno.EACCES:
+        programs = _shared_copy(programs)
+        obstacle = _obstacle(programs, account)
+    if obstacle is None:
         return programs
-    if account is not None:
-        copy = _shared_copy(programs)
-        if _runs(copy, account):
-            return copy
-        programs = copy
     raise EmbeddedDatabaseError(
-        f"{programs / 'postgres'} does not run as {account.name if account else client_name()}. Install "
-        "agent-messaging where that account may read and run it, or name a server in DATABASE_URL."
+        f"{programs / 'postgres'} does not run as {account.name if account else client_name()}: {obstacle}. "
+        "Install agent-messaging where that account may read and run it, or name a server in DATABASE_URL."
     )
 
 
-def _runs(programs: Path, account: Account | None) -> bool:
-    with contextlib.suppress(OSError):
-        return (
-            run([programs / "postgres", "--version"], cwd=Path("/"), account=account, timeout=30).returncode
-            == 0
-        )
-    return False
+def _obstacle(programs: Path, account: Account | None) -> OSError | str | None:
+    """Return what keeps `account` from running the programs."""
+    try:
+        tried = run([programs / "postgres", "--version"], cwd=Path("/"), account=account, timeout=30)
+    except OSError as error:
+        return error
+    return tried.stdout.strip() if tried.returncode else None
 
 
 @functools.cache
@@ -148,9 +148,7 @@ def _shared_copy(programs: Path) -> Path:
             for part in (programs.parent, package.parent / f"{_WHEEL}.libs"):
                 if part.exists():
                     ignored = shutil.ignore_patterns("include", "*.a", "pkgconfig")
-                    shutil.copytree(
-                        part, fresh / part.relative_to(package.parent), ignore=ignored, symlinks=True
-                    )
+                    shutil.copytree(part, fresh / part.relative_to(package.parent), ignore=ignored, symlinks=True)
             for path in (fresh, *fresh.rglob("*")):
                 if not path.is_symlink():
                     path.chmod(0o755)
@@ -223,9 +221,7 @@ def must_run(
             log=log,
         )
     except subprocess.TimeoutExpired as error:
-        raise EmbeddedDatabaseError(
-            f"could not {attempt}: {command[0]} did not end in {timeout:.0f} s."
-        ) from error
+        raise EmbeddedDatabaseError(f"could not {attempt}: {command[0]} did not end in {timeout:.0f} s.") from error
     except OSError as error:
         raise EmbeddedDatabaseError(f"could not {attempt}: cannot run {command[0]}: {error}.") from error
     if result.returncode != 0:

@@ -62,9 +62,7 @@ def ensure_cluster(
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _fill(
-    fresh: Path, programs: Path, account: Account | None, server_lock: FileLock, patience: Patience
-) -> None:
+def _fill(fresh: Path, programs: Path, account: Account | None, server_lock: FileLock, patience: Patience) -> None:
     here = binaries.here(account)
 
     def run(attempt: str, *command: str | Path, standard_input: str = "") -> None:

@@ -85,9 +85,7 @@ def _read_answer(connection: socket.socket) -> tuple[Answer, str]:
             case b"R" if body[:4] != b"\0\0\0\0":
                 return Answer.REFUSED, "the server asks for a password"
             case b"E":
-                return _refusal(
-                    {field[:1]: field[1:].decode(errors="replace") for field in body.split(b"\0")}
-                )
+                return _refusal({field[:1]: field[1:].decode(errors="replace") for field in body.split(b"\0")})
             case _:
                 pass
 

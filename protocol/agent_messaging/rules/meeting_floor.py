@@ -13,9 +13,7 @@ from agent_messaging.rules.meeting_tables import FLOOR, FloorStep
 from agent_messaging_db.rows import EndReason, MeetingEvent, MeetingPhase
 
 
-def yield_floor(
-    draft: Draft, event: MeetingEvent, data: Mapping[str, JSON], *, named: UUID | None = None
-) -> None:
+def yield_floor(draft: Draft, event: MeetingEvent, data: Mapping[str, JSON], *, named: UUID | None = None) -> None:
     """Record how the holder's turn ended and where the floor goes, and bring it there; or end the meeting."""
     holder = draft.meeting.holder_id
     match onward(draft.state, named=named):

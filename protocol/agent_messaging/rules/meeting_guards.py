@@ -58,9 +58,7 @@ def _untimely(state: MeetingState, command: Command) -> Refusal | None:
         return None
     match phase:
         case MeetingPhase.CREATED:
-            return Refusal(
-                InvalidMeetingStateError, RefusalReason.NOT_STARTED, state, missing=view.missing(state)
-            )
+            return Refusal(InvalidMeetingStateError, RefusalReason.NOT_STARTED, state, missing=view.missing(state))
         case MeetingPhase.ACTIVE:
             return Refusal(InvalidMeetingStateError, RefusalReason.ALREADY_STARTED, state)
         case MeetingPhase.ENDED:
@@ -168,7 +166,5 @@ def _cannot_hand_over(state: MeetingState, command: HandOver) -> Refusal | None:
     if successor is None:
         return Refusal(AgentNotInMeetingError, RefusalReason.NEW_HOST_NOT_A_MEMBER, state, agent=command.to)
     if successor.status is not MemberStatus.ATTENDING:
-        return Refusal(
-            InvalidMeetingStateError, RefusalReason.NEW_HOST_NOT_ATTENDING, state, agent=command.to
-        )
+        return Refusal(InvalidMeetingStateError, RefusalReason.NEW_HOST_NOT_ATTENDING, state, agent=command.to)
     return None

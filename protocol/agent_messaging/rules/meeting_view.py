@@ -115,11 +115,7 @@ def next_due(state: MeetingState) -> datetime | None:
         case MeetingPhase.CREATED:
             return meeting.deadline if meeting.start_by is None else min(meeting.start_by, meeting.deadline)
         case MeetingPhase.ACTIVE:
-            return (
-                meeting.deadline
-                if meeting.floor_deadline is None
-                else min(meeting.floor_deadline, meeting.deadline)
-            )
+            return meeting.deadline if meeting.floor_deadline is None else min(meeting.floor_deadline, meeting.deadline)
         case MeetingPhase.ENDED:
             return None
         case _:
