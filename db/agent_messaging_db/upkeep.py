@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from agent_messaging_db.pool import Connection
@@ -15,9 +17,19 @@ async def settled_questions(connection: Connection, *, questions: Iterable[UUID]
     return [row[0] for row in await connection.fetch(_SQL["settled_questions"], list(questions))]
 
 
-async def agents_with_unread(connection: Connection, *, agents: Iterable[UUID]) -> list[UUID]:
-    """Give those of the agents that have something unread or the floor of a meeting."""
-    return [row[0] for row in await connection.fetch(_SQL["agents_with_unread"], list(agents))]
+@dataclass(frozen=True, slots=True)
+class InboxState:
+    """Enough of an inbox to notice that it changed. `unread` is counted no further than asked."""
+
+    agent_id: UUID
+    unread: int
+    newest: int | None
+    turns: int
+    since: datetime | None
+
+
+async def inbox_states(connection: Connection, *, agents: Iterable[UUID], limit: int) -> list[InboxState]:
+    return [InboxState(**row) for row in await connection.fetch(_SQL["inbox_states"], list(agents), limit)]
 
 
 async def due_meetings(connection: Connection, *, limit: int) -> list[UUID]:

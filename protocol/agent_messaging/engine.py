@@ -23,7 +23,7 @@ from agent_messaging.outbox import Outbox
 from agent_messaging.presence import Presence
 from agent_messaging.room import Room
 from agent_messaging.waiting import Waiting, Window
-from agent_messaging_db import inbox, presence
+from agent_messaging_db import inbox, presence, server
 from agent_messaging_db.errors import DatabaseUnavailable, SchemaError
 from agent_messaging_db.migrate import check, migrate
 from agent_messaging_db.pool import Connection, Database
@@ -32,6 +32,9 @@ from agent_messaging_db.wakeups import PostgresWakeups
 
 M = TypeVar("M")
 Result = TypeVar("Result")
+
+DRAIN = 3.0  # seconds for waits to return when the SDK closes
+OLDEST_SERVER = 14
 
 logger = logging.getLogger("agent_messaging")
 
@@ -66,6 +69,7 @@ class Engine(Generic[M]):
         try:
             await self.database.open()
             async with self.database.connection() as connection:
+                await _check_server(connection)
                 await (migrate(connection) if self.config.auto_migrate else check(connection))
                 await presence.renew_lease(connection, process=self.process, seconds=self.config.handler_lease)
         except SchemaError as error:
@@ -87,6 +91,7 @@ class Engine(Generic[M]):
         """
         self.is_open = False
         await self.waiting.close()
+        await self.presence.idle(DRAIN)
         await self.outbox.settled()
         await self.lease.stop()
         with suppress(DatabaseUnavailable):
@@ -121,6 +126,17 @@ class Engine(Generic[M]):
     async def _shut(self) -> None:
         await self.database.close()
         self._address.release()
+
+
+async def _check_server(connection: Connection) -> None:
+    version, synchronous_commit = await server.about(connection)
+    if version < OLDEST_SERVER:
+        raise ConfigurationError(f"PostgreSQL {version} is too old: agent-messaging needs {OLDEST_SERVER} or newer")
+    if synchronous_commit == "off":
+        raise ConfigurationError(
+            "synchronous_commit is off in the database, so what it accepts can be lost; turn it on, at least for this "
+            "role: ALTER ROLE ... SET synchronous_commit = on"
+        )
 
 
 def window(timeout: float | None, default: float) -> Window:

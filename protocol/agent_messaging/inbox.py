@@ -88,11 +88,11 @@ class Inbox(Generic[M]):
         async def take(page: InboxPage[M]) -> InboxPage[M]:
             return page
 
-        try:
-            with self._engine.presence.waiting(agent.id):
+        with self._engine.presence.waiting(agent.id):
+            try:
                 return await self._engine.waiting.until(look, take, topics=[agent_topic(agent.id)], window=patience)
-        except WindowEndedError:
-            return await self._page(agent, sender, limit)
+            except WindowEndedError:
+                return await self._page(agent, sender, limit)
 
     async def cursor(self, agent_external_id: str, items: Iterable[InboxItem[M] | UUID]) -> str:
         """Store which items were given to the agent; the handle is what `acknowledge` takes."""

@@ -53,8 +53,7 @@ class Floors(Generic[M]):
 
         topics = [meeting_topic(meeting), agent_topic(agent.id)] if interruptible else [meeting_topic(meeting)]
         try:
-            with self._engine.presence.waiting(agent.id):
-                found = await self._engine.waiting.until(look, take, topics=topics, window=patience)
+            found = await self._engine.waiting.until(look, take, topics=topics, window=patience)
         except WindowEndedError:
             raise await self._timeout(agent, meeting) from None
         if isinstance(found, InboxItem):
@@ -82,8 +81,7 @@ class Floors(Generic[M]):
             return moment
 
         try:
-            with self._engine.presence.waiting(agent.id):
-                await self._engine.waiting.until(look, take, topics=[meeting_topic(meeting)], window=patience)
+            await self._engine.waiting.until(look, take, topics=[meeting_topic(meeting)], window=patience)
         except WindowEndedError:
             raise await self._timeout(agent, meeting) from None
 

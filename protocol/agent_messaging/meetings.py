@@ -163,7 +163,8 @@ class MeetingManager(Generic[M]):
         agent = await self._begin(agent_external_id)
         patience = window(timeout, self._engine.config.default_meeting_timeout)
         await self._do(agent, meeting_id, Attend(agent.id, after_seq), "not attending")
-        return await self._floors.wait(agent, meeting_id, patience, interruptible=interruptible)
+        with self._engine.presence.waiting(agent.id):
+            return await self._floors.wait(agent, meeting_id, patience, interruptible=interruptible)
 
     async def start_meeting(
         self,
@@ -207,7 +208,10 @@ class MeetingManager(Generic[M]):
         key = key_for(host.id, idempotency_key, *payload)
         command = Start(host.id, None if following is None else following.id, force)
         await self._say(host, meeting_id, command, words, key, turn=1, attempted="the meeting was not started")
-        return await self._floors.wait(host, meeting_id, patience, interruptible=interruptible) if wait else None
+        if not wait:
+            return None
+        with self._engine.presence.waiting(host.id):
+            return await self._floors.wait(host, meeting_id, patience, interruptible=interruptible)
 
     async def speak(
         self,
@@ -248,7 +252,8 @@ class MeetingManager(Generic[M]):
         command = Speak(speaker.id, named, message is None, None if following is None else following.id)
         attempted = "nothing was said" if words else "not passed"
         await self._say(speaker, meeting_id, command, words, key, turn=named, attempted=attempted)
-        return await self._floors.wait(speaker, meeting_id, patience, interruptible=interruptible)
+        with self._engine.presence.waiting(speaker.id):
+            return await self._floors.wait(speaker, meeting_id, patience, interruptible=interruptible)
 
     async def end_meeting(self, host_external_id: str, meeting_id: UUID, *, outcome: str | None = None) -> None:
         """End the meeting, or cancel it before its start; every wait in it returns. `outcome` is kept and
@@ -289,7 +294,8 @@ class MeetingManager(Generic[M]):
         agent = await self._begin(agent_external_id)
         patience = window(timeout, self._engine.config.default_meeting_timeout)
         if after_turn:
-            await self._floors.wait_to_be_without(agent, meeting_id, patience)
+            with self._engine.presence.waiting(agent.id):
+                await self._floors.wait_to_be_without(agent, meeting_id, patience)
         await self._do(agent, meeting_id, Leave(agent.id), "not left")
 
     async def hand_over_host(self, host_external_id: str, meeting_id: UUID, to_external_id: str) -> None:

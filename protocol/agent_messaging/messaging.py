@@ -48,9 +48,8 @@ class AgentMessaging(Generic[MessageType]):
     message_type: ClassVar[object] = None
 
     def __class_getitem__(cls, item: object) -> Any:
-        alias: Any = super().__class_getitem__(item)  # type: ignore[misc]
         if isinstance(item, TypeVar):
-            return alias
+            return super().__class_getitem__(item)  # pyright: ignore
         name = getattr(item, "__name__", repr(item))
         return type(f"{cls.__name__}[{name}]", (cls,), {"message_type": item, "__module__": cls.__module__})
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from uuid import UUID
 
 from agent_messaging_db import presence
@@ -24,6 +25,7 @@ class Presence:
         self._process = process
         self._waits: Counter[UUID] = Counter()
         self._told_waits: set[UUID] = set()
+        self._idle = asyncio.Event()
         self._seen: set[UUID] = set()
         self._called: set[UUID] = set()
         self._readers: set[UUID] = set()
@@ -49,6 +51,15 @@ class Presence:
             self._waits[agent] -= 1
             if not self._waits[agent]:
                 del self._waits[agent]
+            if not self._waits:
+                self._idle.set()
+
+    async def idle(self, seconds: float) -> None:
+        """Let the waits that were told to end return to their callers, for so long at most."""
+        if self._waits:
+            self._idle.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), seconds)
 
     async def reads_inbox(self, agent: UUID) -> None:
         """From now on the agent counts as one that reads its own inbox."""

@@ -22,6 +22,7 @@ from agent_messaging_db.errors import DatabaseUnavailable
 from agent_messaging_db.pool import Connection
 
 BATCH = 500
+COUNTED = 100  # how far an inbox is counted to notice a change
 SLOW_ROUNDS = 15  # every so many rounds: what changes slowly
 FORGET_ROUNDS = 300
 
@@ -41,6 +42,7 @@ class Sweep:
         self._store = store
         self._jobs = jobs
         self._versions: dict[UUID, int] = {}
+        self._inboxes: dict[UUID, upkeep.InboxState] = {}
         self._task: asyncio.Task[None] | None = None
         self._round = 0
 
@@ -101,10 +103,17 @@ class Sweep:
             async with self._engine.database.connection() as connection:
                 settled = await upkeep.settled_questions(connection, questions=batch)
             self._engine.waiting.wake_here(map(question_topic, settled))
+        inboxes: dict[UUID, upkeep.InboxState] = {}
         for batch in _batches(topics_of("a", topics)):
             async with self._engine.database.connection() as connection:
-                agents = await upkeep.agents_with_unread(connection, agents=batch)
-            self._engine.waiting.wake_here(map(agent_topic, agents))
+                states = await upkeep.inbox_states(connection, agents=batch, limit=COUNTED)
+            inboxes |= {state.agent_id: state for state in states}
+        # Whoever waits looks whenever there is something at all; whoever only listens is told of a change.
+        waiting = [agent for agent, state in inboxes.items() if state.unread or state.turns]
+        changed = [agent for agent, state in inboxes.items() if self._inboxes.get(agent) != state]
+        self._inboxes = inboxes
+        self._engine.waiting.wake_waiters(map(agent_topic, waiting))
+        self._engine.waiting.wake_here(map(agent_topic, changed))
         followed = topics_of("m", topics)
         versions: dict[UUID, int] = {}
         for batch in _batches(followed):

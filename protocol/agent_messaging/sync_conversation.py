@@ -113,7 +113,8 @@ class SyncConversation(Generic[M]):
         question = await self._standing(asker, recipient, content) if reattach and key is None else None
         if question is None:
             question = await self._ask(asker, recipient, content, extra, reply_seconds, key)
-        return await self._wait(question, asker, recipient, patience, interruptible=interruptible, consume=consume)
+        with engine.presence.waiting(asker.id):
+            return await self._wait(question, asker, recipient, patience, interruptible=interruptible, consume=consume)
 
     async def reply(
         self,
@@ -305,8 +306,7 @@ class SyncConversation(Generic[M]):
         self._waits[question] += 1
         found: OutcomeRow | InboxItem[M] | None
         try:
-            with engine.presence.waiting(asker.id):
-                found = await engine.waiting.until(look, take, topics=topics, window=patience)
+            found = await engine.waiting.until(look, take, topics=topics, window=patience)
         except WindowEndedError:
             found = None
         except BaseException:

@@ -20,6 +20,7 @@ from agent_messaging_db.wakeups import Wakeups
 
 Found = TypeVar("Found")
 Taken = TypeVar("Taken")
+Entry = TypeVar("Entry")
 
 OUTAGE_PAUSE = 0.25  # between looks while the database is away
 
@@ -114,7 +115,8 @@ class Waiting:
 
     def __init__(self, wakeups: Wakeups) -> None:
         self._wakeups = wakeups
-        self._by_topic: dict[str, set[Callable[[], None]]] = {}
+        self._listeners: dict[str, set[Callable[[], None]]] = {}
+        self._waiters: dict[str, set[_Waiter]] = {}
         self._taps: set[Callable[[Iterable[str]], None]] = set()
         self._closing = False
 
@@ -129,8 +131,8 @@ class Waiting:
 
     @property
     def topics(self) -> list[str]:
-        """What is waited for in this process."""
-        return list(self._by_topic)
+        """What is waited for or listened to in this process."""
+        return list(self._listeners.keys() | self._waiters.keys())
 
     def wake(self, topics: Iterable[str]) -> None:
         """Say, after a commit that was or may have been, what it changed: here at once, elsewhere soon."""
@@ -140,28 +142,24 @@ class Waiting:
 
     def wake_here(self, topics: Iterable[str]) -> None:
         topics = list(topics)
+        self.wake_waiters(topics)
         for topic in topics:
-            for call in tuple(self._by_topic.get(topic, ())):
+            for call in tuple(self._listeners.get(topic, ())):
                 call()
         for tap in tuple(self._taps):
             tap(topics)
+
+    def wake_waiters(self, topics: Iterable[str]) -> None:
+        """Have the waits on these topics look again, without telling those who listen for changes."""
+        for topic in topics:
+            for waiter in tuple(self._waiters.get(topic, ())):
+                waiter.wake()
 
     def listen(self, topics: Iterable[str], call: Callable[[], None]) -> Callable[[], None]:
         """Have `call()` called whenever one of the topics is woken, and whenever wake-ups may have been lost;
         gives the way out.
         """
-        topics = tuple(topics)
-        for topic in topics:
-            self._by_topic.setdefault(topic, set()).add(call)
-
-        def stop() -> None:
-            for topic in topics:
-                if (calls := self._by_topic.get(topic)) is not None:
-                    calls.discard(call)
-                    if not calls:
-                        del self._by_topic[topic]
-
-        return stop
+        return _enter(self._listeners, tuple(topics), call)
 
     def tap(self, call: Callable[[Iterable[str]], None]) -> Callable[[], None]:
         """Have `call(topics)` called for every wake-up of any topic; gives the way out."""
@@ -183,7 +181,7 @@ class Waiting:
         else. Raises WindowEndedError.
         """
         waiter = _Waiter()
-        stop = self.listen(topics, waiter.wake)
+        stop = _enter(self._waiters, tuple(topics), waiter)
         try:
             with _not_counting():
                 return await self._until(look, take, waiter, window)
@@ -218,8 +216,24 @@ class Waiting:
                 last = window.remaining <= 0
 
     def _reset(self) -> None:
-        for call in {call for calls in self._by_topic.values() for call in calls}:
+        for waiter in {waiter for waiters in self._waiters.values() for waiter in waiters}:
+            waiter.wake()
+        for call in {call for calls in self._listeners.values() for call in calls}:
             call()
+
+
+def _enter(registry: dict[str, set[Entry]], topics: tuple[str, ...], entry: Entry) -> Callable[[], None]:
+    for topic in topics:
+        registry.setdefault(topic, set()).add(entry)
+
+    def leave() -> None:
+        for topic in topics:
+            if (entries := registry.get(topic)) is not None:
+                entries.discard(entry)
+                if not entries:
+                    del registry[topic]
+
+    return leave
 
 
 @contextmanager

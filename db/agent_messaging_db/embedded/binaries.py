@@ -128,6 +128,8 @@ def _obstacle(programs: Path, account: Account | None) -> OSError | str | None:
         tried = run([programs / "postgres", "--version"], cwd=Path("/"), account=account, timeout=30)
     except OSError as error:
         return error
+    except subprocess.TimeoutExpired as error:
+        return str(error)
     return tried.stdout.strip() if tried.returncode else None
 
 

@@ -2,10 +2,17 @@
 -- Of these questions, those that are no longer open.
 SELECT id FROM questions WHERE id = ANY ($1::uuid[]) AND (state <> 'open' OR reply_by <= clock_timestamp());
 
--- name: agents_with_unread
-SELECT a FROM unnest($1::uuid[]) AS a WHERE EXISTS (
-    SELECT FROM deliveries d WHERE d.recipient_id = a AND d.read_at IS NULL)
-    OR EXISTS (SELECT FROM meetings g WHERE g.holder_id = a AND g.phase = 'active');
+-- name: inbox_states
+-- How the inboxes of these agents stand: how much is unread (counted no further than $2), the newest of it, and their turns.
+SELECT a AS agent_id, d.unread, d.newest, g.turns, g.since
+FROM unnest($1::uuid[]) AS a
+CROSS JOIN LATERAL (
+    SELECT count(*) AS unread, max(c.id) AS newest
+    FROM (SELECT d.id FROM deliveries d WHERE d.recipient_id = a AND d.read_at IS NULL ORDER BY d.id DESC LIMIT $2) c
+) d
+CROSS JOIN LATERAL (
+    SELECT count(*) AS turns, max(g.floor_at) AS since FROM meetings g WHERE g.holder_id = a AND g.phase = 'active'
+) g;
 
 -- name: meeting_versions
 SELECT id, version FROM meetings WHERE id = ANY ($1::uuid[]);

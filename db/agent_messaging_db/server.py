@@ -1,0 +1,11 @@
+"""What there is to know about the server itself."""
+
+from __future__ import annotations
+
+from agent_messaging_db.pool import Connection
+
+
+async def about(connection: Connection) -> tuple[int, str]:
+    """Give the server's major version and whether its commits wait for the disk (`synchronous_commit`)."""
+    setting = await connection.fetchval("SELECT current_setting('synchronous_commit')")
+    return connection.get_server_version().major, setting
