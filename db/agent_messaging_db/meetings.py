@@ -185,8 +185,11 @@ async def latest_events(connection: Connection, *, meeting: UUID, limit: int) ->
     return [_event(row) for row in reversed(await connection.fetch(_SQL["latest_events"], meeting, limit))]
 
 
-async def words_of_turn(connection: Connection, *, meeting: UUID, turn: int, agent: UUID) -> EventRow | None:
-    row = await connection.fetchrow(_SQL["words_of_turn"], meeting, turn, agent)
+async def words_said(
+    connection: Connection, *, meeting: UUID, message: UUID, turn: int | None, agent: UUID
+) -> EventRow | None:
+    """Give a speech or pass of the agent: the one with this id, or else the one of this turn."""
+    row = await connection.fetchrow(_SQL["words_said"], meeting, agent, message, turn)
     return None if row is None else _event(row)
 
 

@@ -9,9 +9,11 @@ from uuid import UUID
 from agent_messaging.content import encode_metadata
 from agent_messaging.engine import Engine
 from agent_messaging.errors import (
+    AgentMessagingError,
     ConversationEndedError,
     ConversationTimeoutError,
     HandlerFailedError,
+    InvalidArgumentError,
     InvalidSessionStateError,
     MessageNotFoundError,
     QuestionDeclinedError,
@@ -21,8 +23,8 @@ from agent_messaging.handling import handled_question
 from agent_messaging.identifiers import HandleKind, handle, new_id
 from agent_messaging.models import Answer, Reply
 from agent_messaging.outbox import key_for
-from agent_messaging.sending import conflicting, replayed
-from agent_messaging_db import conversations, keys
+from agent_messaging.sending import conflicting, first_result, replayed
+from agent_messaging_db import conversations
 from agent_messaging_db.conversations import Answering, OutcomeRow, Verdict
 from agent_messaging_db.keys import Key
 from agent_messaging_db.rows import IdentityRow, MessageKind, QuestionState
@@ -51,6 +53,8 @@ class Answers(Generic[M]):
         engine = self._engine
         await engine.ready()
         answerer, asker = await engine.names.agents([sender_external_id, recipient_external_id])
+        if question_id is not None and not isinstance(question_id, UUID):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidArgumentError(f"question_id is a UUID or None, not {str(question_id)[:40]!r}")
         content, extra = self._encode(message, decline=decline), encode_metadata(metadata)
         payload = ("reply", str(asker.id), content, extra, decline, question_id and str(question_id))
         key = key_for(answerer.id, idempotency_key, *payload)
@@ -85,14 +89,8 @@ class Answers(Generic[M]):
         """Give what the first call with this key gave; raises IdempotencyConflictError if its payload was
         another.
         """
-        if key is None:
-            return None
-        used = await self._engine.read(lambda connection: keys.get_key(connection, key=key))
-        if used is None:
-            return None
-        if used[0] != key.hash:
-            raise conflicting(key)
-        return replayed(used[1])[0]
+        first = await first_result(self._engine, key)
+        return None if first is None else first[0]
 
     def _encode(self, message: M | None, *, decline: bool) -> str:
         if message is None and decline:
@@ -148,8 +146,10 @@ class Answers(Generic[M]):
                 )
 
 
-def outcome_of(engine: Engine[M], outcome: OutcomeRow, answerer: str) -> Answer[M]:
-    """Give the answer of a settled question, or raise what became of it."""
+def outcome_of(engine: Engine[M], outcome: OutcomeRow, answerer: str) -> Answer[M] | AgentMessagingError:
+    """Give the answer of a settled question, or what its asker is to be told instead; raises InvalidMessageError if
+    the answer is not of the message type.
+    """
     name = handle(HandleKind.QUESTION, outcome.number)
     match outcome.state:
         case QuestionState.ANSWERED:
@@ -163,7 +163,7 @@ def outcome_of(engine: Engine[M], outcome: OutcomeRow, answerer: str) -> Answer[
                 created_at=outcome.answered_at,
             )
         case QuestionState.DECLINED if outcome.failure is not None:
-            raise HandlerFailedError(
+            return HandlerFailedError(
                 f"the handler of {answerer!r} failed on every attempt to answer question {name}: {outcome.failure}",
                 question_id=outcome.id,
                 handle=name,
@@ -171,7 +171,7 @@ def outcome_of(engine: Engine[M], outcome: OutcomeRow, answerer: str) -> Answer[
             )
         case QuestionState.DECLINED:
             reason = json.loads(outcome.content or "null")
-            raise QuestionDeclinedError(
+            return QuestionDeclinedError(
                 f"{answerer!r} declined to answer question {name}",
                 question_id=outcome.id,
                 handle=name,
@@ -179,12 +179,12 @@ def outcome_of(engine: Engine[M], outcome: OutcomeRow, answerer: str) -> Answer[
                 reason=reason,
             )
         case QuestionState.CANCELLED:
-            raise ConversationEndedError(
+            return ConversationEndedError(
                 f"the conversation with {answerer!r} was ended before question {name} was answered; ask again to open "
                 "a new one"
             )
         case _:
-            raise ConversationTimeoutError(
+            return ConversationTimeoutError(
                 f"{answerer!r} did not answer question {name} by its reply_by; a late answer would come to the inbox",
                 question_id=outcome.id,
                 handle=name,

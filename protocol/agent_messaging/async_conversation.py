@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from agent_messaging.content import encode_metadata
 from agent_messaging.conversations import read_conversation, read_session
 from agent_messaging.engine import Engine, window
-from agent_messaging.errors import InvalidArgumentError
+from agent_messaging.errors import InboxFullError, InvalidArgumentError
 from agent_messaging.identifiers import new_id
 from agent_messaging.models import Message, Session
 from agent_messaging.outbox import key_for
 from agent_messaging.reading import Reader
-from agent_messaging.sending import not_to_oneself, stored
+from agent_messaging.sending import first_result, not_to_oneself, stored
 from agent_messaging.waiting import WindowEndedError, agent_topic
 from agent_messaging_db.conversations import NewMessage, Sending
 from agent_messaging_db.rows import IdentityRow, MessageKind, SessionType
@@ -55,7 +55,13 @@ class AsyncConversation(Generic[M]):
         not_to_oneself(sender, [recipient])
         content, extra = engine.codec.encode(message), encode_metadata(metadata)
         key = key_for(sender.id, idempotency_key, "async", str(recipient.id), content, extra)
-        await engine.room.require([recipient])
+        try:
+            await engine.room.require([recipient])
+        except InboxFullError:
+            # What was sent before the inbox filled up stays sent.
+            if (first := await first_result(engine, key)) is None:
+                raise
+            return first[0]
         engine.presence.seen(sender.id)
         row = NewMessage(new_id(), MessageKind.ASYNC, sender.id, recipient.id, content, extra, session_id=new_id())
         return (await stored(engine, Sending((row,), key)))[0]
@@ -104,11 +110,15 @@ class AsyncConversation(Generic[M]):
         messages = await self._reader.read(recipient, sender, mark=mark_read, limit=limit)
         return [message.content for message in messages]
 
-    async def mark_read(self, agent_external_id: str, message_ids: list[UUID]) -> int:
+    async def mark_read(self, agent_external_id: str, message_ids: Collection[UUID]) -> int:
         """Acknowledge messages of the agent's inbox; says how many were unread. Harmless when repeated."""
         agent = await self._reader.begin(agent_external_id)
-        marked = await asyncio.gather(*(self._engine.outbox.mark_read((message, agent.id)) for message in message_ids))
-        return sum(marked)
+        if not isinstance(message_ids, list | tuple | set | frozenset) or not all(  # pyright: ignore[reportUnnecessaryIsInstance]
+            isinstance(message, UUID) for message in message_ids  # pyright: ignore[reportUnnecessaryIsInstance]
+        ):
+            raise InvalidArgumentError("message_ids is a list of UUIDs, the ids of messages as `get_unread` gives them")
+        acknowledged = (self._engine.outbox.mark_read((message, agent.id)) for message in dict.fromkeys(message_ids))
+        return sum(await asyncio.gather(*acknowledged))
 
     async def wait_for_message(
         self, recipient_external_id: str, sender_external_id: str, timeout: float | None = None

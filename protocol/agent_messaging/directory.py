@@ -11,7 +11,7 @@ from agent_messaging.engine import Engine
 from agent_messaging.errors import (
     AgentAlreadyExistsError,
     AgentNotFoundError,
-    InvalidIdentifierError,
+    InvalidArgumentError,
     OrganizationAlreadyExistsError,
     OrganizationNotFoundError,
 )
@@ -35,7 +35,7 @@ class Directory:
         """See AgentMessaging.register_organization."""
         await self._engine.ready()
         checked_external_id(external_id)
-        checked_text(name, name="the name", limit=LONGEST_NAME, error=InvalidIdentifierError)
+        _check_name(name)
         id = new_id()
 
         async def insert(connection: Connection, again: bool) -> UUID:
@@ -54,7 +54,7 @@ class Directory:
         """See AgentMessaging.register_agent."""
         await self._engine.ready()
         checked_external_id(external_id)
-        checked_text(name, name="the name", limit=LONGEST_NAME, error=InvalidIdentifierError)
+        _check_name(name)
         home = await self.get_organization(organization)
         id = new_id()
 
@@ -115,6 +115,11 @@ class Directory:
         """Give visible agents with names like this one."""
         agents = await self.visible_from(organization, limit=MOST_COMPARED)
         return difflib.get_close_matches(name, [agent.external_id for agent in agents], n=limit, cutoff=0.5)
+
+
+def _check_name(name: str) -> None:
+    if not checked_text(name, name="the name", limit=LONGEST_NAME, error=InvalidArgumentError):
+        raise InvalidArgumentError(f"the name is text of 1 to {LONGEST_NAME} characters; none was given")
 
 
 def agent_from(row: AgentRow) -> Agent:

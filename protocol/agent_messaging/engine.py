@@ -35,6 +35,7 @@ Result = TypeVar("Result")
 
 DRAIN = 3.0  # seconds for waits to return when the SDK closes
 OLDEST_SERVER = 14
+FOR_EVER = 1e9  # seconds, and some integers are larger than any float
 
 logger = logging.getLogger("agent_messaging")
 
@@ -143,8 +144,15 @@ def window(timeout: float | None, default: float) -> Window:
     """Make the window of a call from its `timeout` in seconds; raises InvalidArgumentError."""
     seconds = default if timeout is None else timeout
     if not isinstance(seconds, int | float) or not seconds >= 0:  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InvalidArgumentError(f"timeout is a number of seconds, 0 or more, not {seconds!r}")
-    return Window(float(seconds))
+        raise InvalidArgumentError(f"timeout is a number of seconds, 0 or more, not {str(seconds)[:40]!r}")
+    return Window(float(min(seconds, FOR_EVER)))
+
+
+def whole(value: object, name: str, *, least: int = 0, most: int = 2**63 - 1) -> int:
+    """Give a whole number back; raises InvalidArgumentError if it is none from `least` to `most`."""
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise InvalidArgumentError(f"{name} is a whole number, {least} or more, not {str(value)[:40]!r}")
+    return value
 
 
 class _Address:

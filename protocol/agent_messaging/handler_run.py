@@ -124,7 +124,13 @@ class HandlerRun(Generic[M]):
         async def finish(connection: Connection, _again: bool) -> None:
             await deliveries.finish(connection, done=[(row.id, row.attempt)], process=process)
 
-        await self._engine.database.run(finish)
+        finishing = asyncio.create_task(self._engine.database.run(finish))
+        try:
+            await asyncio.shield(finishing)
+        except asyncio.CancelledError:
+            # It was handled: closing must not cost a second delivery.
+            await asyncio.gather(finishing, return_exceptions=True)
+            raise
 
     async def _fail(self, error: Exception) -> None:
         row, engine = self._row, self._engine

@@ -41,6 +41,7 @@ class MeetingEvents(Generic[M]):
         self._engine = engine
         self._handlers: defaultdict[MeetingEvent, list[EventHandler]] = defaultdict(list)
         self._followed: dict[UUID, int] | None = None
+        self._since: Any = None
         self._looked_at: Any = None
         self._changed: set[UUID] = set()
         self._kick = asyncio.Event()
@@ -65,7 +66,7 @@ class MeetingEvents(Generic[M]):
         # than missed.
         self._stops.append(self._engine.waiting.tap(self._heard))
         async with self._engine.database.connection() as connection:
-            self._looked_at = await meetings.database_time(connection)
+            self._since = self._looked_at = await meetings.database_time(connection)
             self._followed = await meetings.followed_from(connection)
         self._task = asyncio.create_task(self._follow_for_ever(), name="agent-messaging events")
 
@@ -106,13 +107,15 @@ class MeetingEvents(Generic[M]):
 
     async def _follow(self, meeting: UUID) -> None:
         followed = cast("dict[UUID, int]", self._followed)
-        after = followed.get(meeting, 0)
+        after = followed.get(meeting)
         async with self._engine.database.connection() as connection:
-            events = await meetings.events_after(connection, meeting=meeting, seq=after, limit=None)
+            events = await meetings.events_after(connection, meeting=meeting, seq=after or 0, limit=None)
         names = await self._engine.names.of({id for event in events for id in agents_in(event)})
         for event in events:
-            for handler in self._handlers.get(event.event, ()):
-                await self._call(handler, event, names)
+            # A meeting that was not noted is new, or was over before: of that one nothing is told.
+            if after is not None or event.created_at >= self._since:
+                for handler in self._handlers.get(event.event, ()):
+                    await self._call(handler, event, names)
             followed[meeting] = event.seq
 
     async def _call(self, handler: EventHandler, event: EventRow, names: dict[UUID, str]) -> None:
@@ -124,7 +127,10 @@ class MeetingEvents(Generic[M]):
             )
             if inspect.isawaitable(result):
                 await result
-        except Exception:
+        except (Exception, asyncio.CancelledError) as error:
+            task = cast("asyncio.Task[None]", self._task)
+            if isinstance(error, asyncio.CancelledError) and task.cancelling():
+                raise
             # It harms only itself: the next event is due all the same.
             logger.exception("an event handler failed on %s of meeting %s", event.event, event.meeting_id)
 

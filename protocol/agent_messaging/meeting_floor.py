@@ -71,11 +71,14 @@ class Floors(Generic[M]):
         return signal
 
     async def wait_to_be_without(self, agent: IdentityRow, meeting: UUID, patience: Window) -> None:
-        """Wait until the agent does not have the floor; raises MeetingTimeoutError."""
+        """Wait until the turn that the agent has now, if it has one, is over; raises MeetingTimeoutError."""
+        now = (await self._store.look(meeting)).state.meeting
 
         async def look() -> Moment | None:
             moment = await self._store.look(meeting)
-            return None if moment.state.meeting.holder_id == agent.id else moment
+            # Who is alone holds the floor again at once, under another number.
+            held = moment.state.meeting.holder_id == agent.id and moment.state.meeting.turn == now.turn
+            return None if held else moment
 
         async def take(moment: Moment) -> Moment:
             return moment

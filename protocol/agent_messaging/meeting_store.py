@@ -35,10 +35,10 @@ TRIES_WITHOUT_LOCK = 3
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """A speech: the id of its message, its JSON text and metadata."""
+    """A speech, or a pass, which has no content: its id, its JSON text and metadata."""
 
     message_id: UUID
-    content: str
+    content: str | None
     metadata: str | None
 
 
@@ -199,7 +199,7 @@ def _topics(before: MeetingRow, after: MeetingRow) -> set[str]:
 def _rows(before: MeetingRow, events: Sequence[NewEvent], words: Words | None) -> list[NewEventRow]:
     rows: list[NewEventRow] = []
     for seq, event in enumerate(events, before.last_seq + 1):
-        spoken = words if event.event is MeetingEvent.AGENT_SPOKE else None
+        spoken = words if event.event in (MeetingEvent.AGENT_SPOKE, MeetingEvent.TURN_PASSED) else None
         rows.append(
             NewEventRow(
                 seq=seq,

@@ -137,7 +137,7 @@ def _reason(refusal: Refusal, names: Mapping[UUID, str], ago: float | None) -> s
         case RefusalReason.TOO_MANY_AGENTS:
             return f"a meeting has at most {refusal.limit:g} members"
         case RefusalReason.QUORUM_OUT_OF_RANGE:
-            return f"the quorum is between 2 and the number of members ({refusal.limit:g})"
+            return f"the quorum is a whole number between 2 and the number of members ({refusal.limit:g})"
         case RefusalReason.DURATION_OUT_OF_RANGE:
             return f"{refusal.field} is a number of seconds, more than 0"
         case RefusalReason.DEADLINE_TOO_FAR:
@@ -145,7 +145,7 @@ def _reason(refusal: Refusal, names: Mapping[UUID, str], ago: float | None) -> s
         case RefusalReason.START_AFTER_DEADLINE:
             return f"start_by comes before the deadline ({refusal.limit:g} seconds after creation)"
         case RefusalReason.MAX_TURNS_OUT_OF_RANGE:
-            return "max_turns is 1 or more"
+            return "max_turns is a whole number, 1 or more"
 
 
 def _ended(state: MeetingState | None) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any, Generic, TypeVar, cast
 from uuid import UUID
 
 from agent_messaging.answering import Answers
 from agent_messaging.content import checked_text, encode_metadata
-from agent_messaging.engine import Engine, window
+from agent_messaging.engine import Engine, whole, window
 from agent_messaging.errors import AgentMessagingError, InvalidMeetingError, MeetingNotFoundError
 from agent_messaging.identifiers import new_id
 from agent_messaging.inbox import Inbox
@@ -35,14 +35,14 @@ from agent_messaging.rules.meeting import (
     Speak,
     Start,
 )
-from agent_messaging.rules.meeting_creation import create
+from agent_messaging.rules.meeting_creation import MOST_TURNS, create
 from agent_messaging.waiting import agent_topic
 from agent_messaging_db import meetings
 from agent_messaging_db.errors import Conflict
 from agent_messaging_db.keys import Key
 from agent_messaging_db.meetings import NewMeeting
 from agent_messaging_db.pool import Connection
-from agent_messaging_db.rows import IdentityRow, MeetingEvent
+from agent_messaging_db.rows import IdentityRow
 
 M = TypeVar("M")
 
@@ -91,22 +91,19 @@ class MeetingManager(Generic[M]):
         """
         engine = self._engine
         await engine.ready()
-        host, *members = await engine.names.agents([host_external_id, *agent_external_ids])
+        host, *members = await engine.names.agents([host_external_id, *_listed(agent_external_ids)])
         config = engine.config
-        limits = {
-            "turn_duration": config.default_turn_duration if turn_duration is None else turn_duration,
-            "offer_timeout": config.default_offer_timeout if offer_timeout is None else offer_timeout,
-            "max_turns": config.default_max_turns if max_turns is None else max_turns,
-        }
+        if turn_duration is None:
+            turn_duration = config.default_turn_duration
         id = new_id()
         state = create(
             id,
             host.id,
             [member.id for member in members],
             await engine.read(lambda connection: meetings.database_time(connection)),
-            turn_duration=limits["turn_duration"] if config.enable_turn_timeout else None,
-            offer_timeout=limits["offer_timeout"],
-            max_turns=int(limits["max_turns"]),
+            turn_duration=turn_duration if config.enable_turn_timeout else None,
+            offer_timeout=config.default_offer_timeout if offer_timeout is None else offer_timeout,
+            max_turns=config.default_max_turns if max_turns is None else max_turns,
             max_meeting_duration=config.max_meeting_duration,
             title=checked_text(title, name="the title", limit=LONGEST_TITLE, error=InvalidMeetingError),
             agenda=checked_text(agenda, name="the agenda", limit=LONGEST_TEXT, error=InvalidMeetingError),
@@ -162,7 +159,8 @@ class MeetingManager(Generic[M]):
         """
         agent = await self._begin(agent_external_id)
         patience = window(timeout, self._engine.config.default_meeting_timeout)
-        await self._do(agent, meeting_id, Attend(agent.id, after_seq), "not attending")
+        received = None if after_seq is None else whole(after_seq, "after_seq")
+        await self._do(agent, meeting_id, Attend(agent.id, received), "not attending")
         with self._engine.presence.waiting(agent.id):
             return await self._floors.wait(agent, meeting_id, patience, interruptible=interruptible)
 
@@ -196,7 +194,7 @@ class MeetingManager(Generic[M]):
         host = await self._begin(host_external_id)
         patience = window(timeout, self._engine.config.default_meeting_timeout)
         following = await self._optional(next_speaker_external_id)
-        words = self._words(initial_message, metadata)
+        words = Words(new_id(), self._engine.codec.encode(initial_message), encode_metadata(metadata))
         payload = (
             "start_meeting",
             str(meeting_id),
@@ -244,13 +242,16 @@ class MeetingManager(Generic[M]):
         speaker = await self._begin(speaker_external_id)
         patience = window(timeout, self._engine.config.default_meeting_timeout)
         following = await self._optional(next_speaker_external_id)
-        named = self._floors.last_signalled(speaker.id, meeting_id) if turn is None else turn
-        words = None if message is None else self._words(message, metadata)
-        content = None if words is None else words.content
-        payload = ("speak", str(meeting_id), content, following and str(following.id), named)
+        if turn is None:
+            named = self._floors.last_signalled(speaker.id, _checked(meeting_id))
+        else:
+            named = whole(turn, "turn", least=1, most=MOST_TURNS)
+        content = None if message is None else self._engine.codec.encode(message)
+        words = Words(new_id(), content, encode_metadata(metadata))
+        payload = ("speak", str(meeting_id), words.content, words.metadata, following and str(following.id), turn)
         key = key_for(speaker.id, idempotency_key, *payload)
         command = Speak(speaker.id, named, message is None, None if following is None else following.id)
-        attempted = "nothing was said" if words else "not passed"
+        attempted = "not passed" if message is None else "nothing was said"
         await self._say(speaker, meeting_id, command, words, key, turn=named, attempted=attempted)
         with self._engine.presence.waiting(speaker.id):
             return await self._floors.wait(speaker, meeting_id, patience, interruptible=interruptible)
@@ -329,6 +330,8 @@ class MeetingManager(Generic[M]):
             MeetingNotFoundError: the meeting does not exist.
         """
         await self._engine.ready()
+        after_seq = whole(after_seq, "after_seq")
+        limit = None if limit is None else whole(limit, "limit", least=1)
         moment = await self._store.read(_checked(meeting_id))
         meeting = moment.state.meeting.id
         if newest and limit is not None:
@@ -360,9 +363,6 @@ class MeetingManager(Generic[M]):
     async def _optional(self, agent: str | None) -> IdentityRow | None:
         return None if agent is None else await self._engine.names.agent(agent)
 
-    def _words(self, message: M, metadata: dict[str, Any] | None) -> Words:
-        return Words(new_id(), self._engine.codec.encode(message), encode_metadata(metadata))
-
     async def _insert(self, new: NewMeeting) -> UUID:
         async def insert(connection: Connection, again: bool) -> None:
             # Its id is ours: if it is there, an earlier try of unknown outcome succeeded.
@@ -393,7 +393,7 @@ class MeetingManager(Generic[M]):
         agent: IdentityRow,
         meeting_id: UUID,
         command: Speak | Start,
-        words: Words | None,
+        words: Words,
         key: Key | None,
         *,
         turn: int | None,
@@ -404,27 +404,25 @@ class MeetingManager(Generic[M]):
         try:
             result = await self._store.carry_out(_checked(meeting_id), command, words=words, key=key)
         except Conflict:
-            if await self._answers.first_use(key) is None:
+            if await self._answers.first_use(key) is None and not await self._was_said(meeting_id, agent, turn, words):
                 raise
             return await self._store.read(meeting_id)
         if isinstance(result, Moment):
             return result
-        if turn is not None and await self._was_said(meeting_id, agent, turn, words):
+        if await self._was_said(meeting_id, agent, turn, words):
             return await self._store.read(meeting_id)
         raise await self._error(result, agent, meeting_id, attempted)
 
-    async def _was_said(self, meeting_id: UUID, agent: IdentityRow, turn: int, words: Words | None) -> bool:
-        """Did this agent say just that on just that turn? Then a refusal is a retry whose first try
-        succeeded.
+    async def _was_said(self, meeting_id: UUID, agent: IdentityRow, turn: int | None, words: Words) -> bool:
+        """Is it a retry whose first try succeeded? Either this very call was tried before and its outcome was unknown,
+        or the agent said just that on just that turn.
         """
         event = await self._engine.read(
-            lambda connection: meetings.words_of_turn(connection, meeting=meeting_id, turn=turn, agent=agent.id)
+            lambda connection: meetings.words_said(
+                connection, meeting=meeting_id, message=words.message_id, turn=turn, agent=agent.id
+            )
         )
-        if event is None:
-            return False
-        if words is None:
-            return event.event is MeetingEvent.TURN_PASSED
-        return event.content == words.content
+        return event is not None and event.content == words.content
 
     async def _error(
         self, result: Refused, agent: IdentityRow, meeting_id: UUID, attempted: str
@@ -439,6 +437,12 @@ class MeetingManager(Generic[M]):
             )
             ended_at = None if last is None else last.created_at
         return refused(refusal, meeting_id, names, attempted=attempted, ago=seconds_since(ended_at, result.now))
+
+
+def _listed(agents: object) -> list[str]:
+    if isinstance(agents, str) or not isinstance(agents, Iterable):
+        raise InvalidMeetingError(f"no meeting was created: its agents are a list of external ids, not {agents!r:.80}")
+    return list(cast("Iterable[str]", agents))
 
 
 def _checked(meeting_id: UUID) -> UUID:

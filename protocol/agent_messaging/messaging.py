@@ -111,7 +111,8 @@ class AgentMessaging(Generic[MessageType]):
 
         Raises:
             OrganizationAlreadyExistsError: the external id is taken; `exist_ok` gives the existing id
-                instead. InvalidIdentifierError: the external id is malformed.
+                instead. InvalidIdentifierError: the external id is malformed. InvalidArgumentError: the name
+                is not text of 1 to 200 characters.
         """
         return await self._services.directory.register_organization(external_id, name, exist_ok=exist_ok)
 
@@ -123,7 +124,8 @@ class AgentMessaging(Generic[MessageType]):
         Raises:
             AgentAlreadyExistsError: the external id is taken; `exist_ok` gives the existing id instead.
             OrganizationNotFoundError: the organization does not exist.
-            InvalidIdentifierError: the external id is malformed.
+            InvalidIdentifierError: the external id is malformed. InvalidArgumentError: the name is not text of
+                1 to 200 characters.
         """
         return await self._services.directory.register_agent(
             external_id, organization_external_id, name, exist_ok=exist_ok
@@ -140,12 +142,13 @@ class AgentMessaging(Generic[MessageType]):
     def register_handler(self, agent_external_id: str) -> Callable[[Handler[MessageType]], Handler[MessageType]]:
         """Decorate the handler of an agent's messages: `async def handler(message, context)`.
 
-        It counts from this process's next call on. What it returns answers a question, unless `reply` came
+        It counts from this process's next call on, or the next sweep; the agent may be registered later. What it returns answers a question, unless `reply` came
         first; for everything else it is ignored. Each message is handled by one process at a time, at least
         once: `context.attempt` counts.
 
         Raises:
-            HandlerAlreadyRegisteredError: this process has a handler for the agent.
+            HandlerAlreadyRegisteredError: this process has a handler for the agent. InvalidIdentifierError: no
+                agent can have this name. InvalidArgumentError: the handler cannot be called.
         """
         return self._handlers.register(agent_external_id)
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Generic, TypeVar, overload
 from uuid import UUID
 
 from agent_messaging.content import encode_metadata
 from agent_messaging.engine import Engine
-from agent_messaging.errors import HandlerNotRegisteredError, InvalidArgumentError
+from agent_messaging.errors import HandlerNotRegisteredError, InboxFullError, InvalidArgumentError
 from agent_messaging.identifiers import new_id
 from agent_messaging.outbox import key_for
-from agent_messaging.sending import not_to_oneself, stored
+from agent_messaging.sending import first_result, not_to_oneself, stored
 from agent_messaging_db import directory
 from agent_messaging_db.conversations import NewMessage, Sending
 from agent_messaging_db.rows import IdentityRow, MessageKind
@@ -72,15 +72,21 @@ class OneWayMessenger(Generic[M]):
         engine = self._engine
         await engine.ready()
         alone = isinstance(recipient_external_id, str)
-        names = [recipient_external_id] if isinstance(recipient_external_id, str) else list(recipient_external_id)
-        if not 1 <= len(names) <= MOST_RECIPIENTS or len(set(names)) < len(names):
-            raise InvalidArgumentError(f"name between 1 and {MOST_RECIPIENTS} recipients, each of them once")
+        names = [recipient_external_id] if isinstance(recipient_external_id, str) else _listed(recipient_external_id)
         sender, *recipients = await engine.names.agents([sender_external_id, *names])
+        if len({agent.id for agent in recipients}) < len(recipients):
+            raise InvalidArgumentError("a recipient is named twice; name each of them once")
         not_to_oneself(sender, recipients)
         content, extra = engine.codec.encode(message), encode_metadata(metadata)
         key = key_for(sender.id, idempotency_key, "one_way", [str(agent.id) for agent in recipients], content, extra)
-        await self._require_reachable(recipients)
-        await engine.room.require(recipients)
+        try:
+            await self._require_reachable(recipients)
+            await engine.room.require(recipients)
+        except (HandlerNotRegisteredError, InboxFullError):
+            # What was sent before the recipient went away or its inbox filled up stays sent.
+            if (first := await first_result(engine, key)) is None:
+                raise
+            return first[0] if alone else first
         rows = tuple(
             NewMessage(new_id(), MessageKind.ONE_WAY, sender.id, recipient.id, content, extra)
             for recipient in recipients
@@ -100,3 +106,10 @@ class OneWayMessenger(Generic[M]):
                 "register a handler, or use async_conversation.send, which queues",
                 agents=deaf,
             )
+
+
+def _listed(recipients: Iterable[str]) -> list[str]:
+    names = list(recipients) if isinstance(recipients, list | tuple | set | frozenset) else []
+    if not 1 <= len(names) <= MOST_RECIPIENTS:
+        raise InvalidArgumentError(f"name one recipient, or a list of 1 to {MOST_RECIPIENTS} of them")
+    return names

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from typing import Generic, TypeVar, cast
 
 from agent_messaging.conversations import message_from
-from agent_messaging.engine import Engine
-from agent_messaging.errors import InvalidArgumentError, InvalidMessageError
+from agent_messaging.engine import Engine, whole
+from agent_messaging.errors import InvalidMessageError
 from agent_messaging.models import Message
 from agent_messaging_db import inbox
 from agent_messaging_db.pool import Connection
@@ -18,6 +19,7 @@ M = TypeVar("M")
 
 WITH_CONTENT = (MessageKind.ONE_WAY, MessageKind.ASYNC, MessageKind.QUESTION, MessageKind.ANSWER)
 PAGE = 1000
+MOST_PEEKED = 100 * PAGE
 
 logger = logging.getLogger("agent_messaging.inbox")
 
@@ -49,15 +51,24 @@ class Reader(Generic[M]):
         """Give unread messages, oldest first: all of them, or `limit`. One that is not of the message type is
         flagged and left.
         """
-        if limit is not None and limit < 1:
-            raise InvalidArgumentError(f"limit is 1 or more, not {limit}")
+        if limit is not None:
+            whole(limit, "limit", least=1)
+        if not mark:
+            return await self._decoded(await self._peek(agent, sender, limit or MOST_PEEKED))
         messages: list[Message[M]] = []
-        while limit is None or len(messages) < limit:
-            wanted = PAGE if limit is None else min(PAGE, limit - len(messages))
-            rows = await (self._take(agent, sender, wanted) if mark else self._peek(agent, sender, limit or PAGE * 100))
-            messages += await self._decoded(rows)
-            if len(rows) < wanted or not mark:
-                break
+        taken: list[MessageRow] = []
+        try:
+            while limit is None or len(messages) < limit:
+                wanted = PAGE if limit is None else min(PAGE, limit - len(messages))
+                rows = await self._take(agent, sender, wanted)
+                taken += rows
+                messages += await self._decoded(rows)
+                if len(rows) < wanted:
+                    break
+        except BaseException:
+            # The caller gets none of them, so none of them is read.
+            self._unread(agent, taken)
+            raise
         return messages
 
     async def _peek(self, agent: IdentityRow, sender: IdentityRow | None, limit: int) -> list[MessageRow]:
@@ -80,8 +91,11 @@ class Reader(Generic[M]):
 
     def _give_back(self, agent: IdentityRow, done: asyncio.Task[list[MessageRow]]) -> None:
         if not done.cancelled() and done.exception() is None:
-            for row in done.result():
-                self._engine.outbox.mark_unread.soon((row.id, agent.id))
+            self._unread(agent, done.result())
+
+    def _unread(self, agent: IdentityRow, rows: Iterable[MessageRow]) -> None:
+        for row in rows:
+            self._engine.outbox.mark_unread.soon((row.id, agent.id))
 
     async def _take_and_commit(self, agent: IdentityRow, sender: IdentityRow | None, limit: int) -> list[MessageRow]:
         taken: list[MessageRow] = []

@@ -9,7 +9,7 @@ from uuid import UUID
 from agent_messaging.coalescing import Coalescer
 from agent_messaging.errors import InboxFullError
 from agent_messaging_db import inbox
-from agent_messaging_db.pool import Database
+from agent_messaging_db.pool import Connection, Database
 from agent_messaging_db.rows import IdentityRow
 
 FRESH = 1.0
@@ -45,6 +45,9 @@ class Room:
     async def _count_unread(self, batch: Sequence[UUID]) -> list[int]:
         if len(self._counts) > REMEMBERED:
             self._counts.clear()
-        async with self._database.connection() as connection:
-            counts = await inbox.count_unread(connection, agents=set(batch), limit=self._limit)
+
+        async def count(connection: Connection, _again: bool) -> dict[UUID, int]:
+            return await inbox.count_unread(connection, agents=set(batch), limit=self._limit)
+
+        counts = await self._database.run(count)
         return [counts[agent] for agent in batch]

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from agent_messaging.engine import Engine
 from agent_messaging.errors import IdempotencyConflictError, InvalidArgumentError, InvalidSessionStateError
+from agent_messaging_db import keys
 from agent_messaging_db.conversations import Sending
 from agent_messaging_db.errors import Conflict
 from agent_messaging_db.keys import Key
@@ -43,6 +44,20 @@ async def stored(engine: Engine[Any], sending: Sending) -> list[UUID]:
             return replayed(verdict.result)
         case _:
             raise conflicting(sending.key)
+
+
+async def first_result(engine: Engine[Any], key: Key | None) -> list[UUID] | None:
+    """Give the ids that the first call with this key gave, if there was one; raises IdempotencyConflictError if
+    its payload was another.
+    """
+    if key is None:
+        return None
+    used = await engine.read(lambda connection: keys.get_key(connection, key=key))
+    if used is None:
+        return None
+    if used[0] != key.hash:
+        raise conflicting(key)
+    return replayed(used[1])
 
 
 def replayed(result: str | None) -> list[UUID]:

@@ -11,6 +11,7 @@ from agent_messaging.content import encode_metadata
 from agent_messaging.conversations import read_conversation, read_session
 from agent_messaging.engine import Engine, window
 from agent_messaging.errors import (
+    AgentMessagingError,
     ConversationTimeoutError,
     InboxFullError,
     InvalidArgumentError,
@@ -218,12 +219,10 @@ class SyncConversation(Generic[M]):
 
     def _reply_seconds(self, timeout: float | None, reply_by: float | None) -> float:
         default = self._engine.config.default_conversation_timeout
-        seconds = reply_by if reply_by is not None else timeout if timeout else default
-        if not 0 < seconds <= LONGEST_REPLY_BY:
-            if reply_by is None and seconds > 0:
-                return LONGEST_REPLY_BY
+        seconds = min(timeout or default, LONGEST_REPLY_BY) if reply_by is None else reply_by
+        if not isinstance(seconds, int | float) or not 0 < seconds <= LONGEST_REPLY_BY:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidArgumentError(
-                f"reply_by is a number of seconds, more than 0 and at most a year, not {seconds!r}"
+                f"reply_by is a number of seconds, more than 0 and at most a year, not {str(seconds)[:40]!r}"
             )
         return float(seconds)
 
@@ -295,16 +294,23 @@ class SyncConversation(Generic[M]):
                 return outcome
             return await self._inbox.first_need(asker, question=question) if interruptible else None
 
-        async def take(found: OutcomeRow | InboxItem[M]) -> OutcomeRow | InboxItem[M]:
+        async def take(found: OutcomeRow | InboxItem[M]) -> Answer[M] | AgentMessagingError | InboxItem[M]:
+            nonlocal consumed
+            if isinstance(found, InboxItem):
+                return found
+            # Read before it is marked read: one that is not of the message type stays in the inbox.
+            outcome = outcome_of(engine, found, recipient.external_id)
             # Marking it read is all that can be taken: the outcome of a question is the same for everyone who
             # waits for it.
-            if consume and isinstance(found, OutcomeRow) and found.answer_id is not None:
+            if consume and found.answer_id is not None:
                 await engine.outbox.mark_read((found.answer_id, asker.id))
-            return found
+                consumed = True
+            return outcome
 
         topics = [question_topic(question), agent_topic(asker.id)] if interruptible else [question_topic(question)]
         self._waits[question] += 1
-        found: OutcomeRow | InboxItem[M] | None
+        consumed = False
+        found: Answer[M] | AgentMessagingError | InboxItem[M] | None
         try:
             found = await engine.waiting.until(look, take, topics=topics, window=patience)
         except WindowEndedError:
@@ -313,11 +319,16 @@ class SyncConversation(Generic[M]):
             if self._was_last(question):
                 engine.outbox.release.soon(question)
             raise
-        if self._was_last(question) and not (consume and isinstance(found, OutcomeRow)):
+        if self._was_last(question) and not consumed:
+            # Also an expired question: its late answer is for the inbox.
             await engine.outbox.release(question)
-        if isinstance(found, OutcomeRow):
-            return outcome_of(engine, found, recipient.external_id)
-        raise await self._unanswered(question, asker, recipient, found)
+        match found:
+            case Answer():
+                return found
+            case AgentMessagingError():
+                raise found
+            case _:
+                raise await self._unanswered(question, asker, recipient, found)
 
     def _was_last(self, question: UUID) -> bool:
         self._waits[question] -= 1

@@ -39,9 +39,12 @@ SET claimed_by = NULL, error = $4,
 WHERE d.message_id = $1 AND d.claimed_by = $5 AND d.attempt = $2 AND d.read_at IS NULL;
 
 -- name: give_back
--- Claimed and never begun.
-UPDATE deliveries SET claimed_by = NULL, attempt = greatest(attempt - 1, 0)
-WHERE message_id = ANY ($1::uuid[]) AND claimed_by = $2 AND read_at IS NULL;
+-- Claimed, and not handled after all. An invitation to a meeting that has ended meanwhile needs nobody any more.
+UPDATE deliveries d
+SET claimed_by = NULL, attempt = greatest(d.attempt - 1, 0),
+    read_at = (SELECT clock_timestamp() FROM messages m JOIN meetings g ON g.id = m.meeting_id
+               WHERE m.id = d.message_id AND g.phase = 'ended')
+WHERE d.message_id = ANY ($1::uuid[]) AND d.claimed_by = $2 AND d.read_at IS NULL;
 
 -- name: dead_letter
 SELECT message_id, recipient_id, question_id FROM dead_letter($1, $2, $3, $4);

@@ -78,11 +78,12 @@ FROM meeting_events WHERE meeting_id = $1 AND seq > $2 ORDER BY seq LIMIT $3;
 SELECT meeting_id, seq, event, agent_id, turn, message_id, content, metadata, data, created_at
 FROM meeting_events WHERE meeting_id = $1 ORDER BY seq DESC LIMIT $2;
 
--- name: words_of_turn
--- What an agent did with a turn: its speech or pass.
+-- name: words_said
+-- A speech or pass by its id ($3), or else by the turn on which the agent made it.
 SELECT meeting_id, seq, event, agent_id, turn, message_id, content, metadata, data, created_at
-FROM meeting_events WHERE meeting_id = $1 AND turn = $2 AND agent_id = $3 AND event IN ('agent_spoke', 'turn_passed')
-ORDER BY seq LIMIT 1;
+FROM meeting_events
+WHERE meeting_id = $1 AND agent_id = $2 AND event IN ('agent_spoke', 'turn_passed') AND (message_id = $3 OR turn = $4)
+ORDER BY message_id = $3 DESC, seq LIMIT 1;
 
 -- name: last_of_turn
 -- How a turn went by.

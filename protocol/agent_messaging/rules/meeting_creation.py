@@ -120,17 +120,25 @@ def _bad_members(host: UUID, agents: Sequence[UUID]) -> Refusal | None:
 
 
 def _bad_numbers(members: int, quorum: int | None, max_turns: int) -> Refusal | None:
-    if quorum is not None and not FEWEST_IN_QUORUM <= quorum <= members:
+    if quorum is not None and not (_is_whole(quorum) and FEWEST_IN_QUORUM <= quorum <= members):
         return _invalid(RefusalReason.QUORUM_OUT_OF_RANGE, field="quorum", limit=members)
-    if not 1 <= max_turns <= MOST_TURNS:
+    if not (_is_whole(max_turns) and 1 <= max_turns <= MOST_TURNS):
         return _invalid(RefusalReason.MAX_TURNS_OUT_OF_RANGE, field="max_turns", limit=MOST_TURNS)
     return None
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float)
 
 
 def _bad_durations(**durations: float | None) -> Refusal | None:
     for field, seconds in durations.items():
         # Written so that NaN, which no comparison holds for, is refused.
-        if seconds is not None and not 0 < seconds <= LONGEST_DURATION:
+        if seconds is not None and not (_is_number(seconds) and 0 < seconds <= LONGEST_DURATION):
             return _invalid(RefusalReason.DURATION_OUT_OF_RANGE, field=field, limit=LONGEST_DURATION)
     return None
 

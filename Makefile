@@ -1,0 +1,57 @@
+# Every target sets up .venv by itself. All paths are relative: the clone may lie anywhere, spaces included.
+
+.POSIX:
+.SUFFIXES:
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench pin clean environment environment-check
+
+ARGS =
+PYTHON = .venv/bin/python
+COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
+	--annotation-style line --custom-compile-command 'make pin'
+
+# A Python that is new enough and able to make virtual environments.
+FIND_PYTHON = for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	"$$python" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
+	python=; \
+	done; \
+	if [ -z "$$python" ]; then \
+	echo 'agent-messaging needs Python 3.11 or newer with its venv module on PATH, and found none.' >&2; \
+	echo 'Debian, Ubuntu: apt install python3 python3-venv.  Fedora: dnf install python3.  macOS: brew install python.' >&2; \
+	exit 1; \
+	fi
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
+
+demo: environment ## Watch agents hold a conversation and a meeting, on a database of its own
+	@$(PYTHON) examples/demo.py $(ARGS)
+
+test: environment ## Run the tests (ARGS="-k inbox" chooses)
+	@$(PYTHON) -m pytest $(ARGS)
+
+check: environment-check ## Lint, check formatting, types and the layers
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m pyright --pythonpath $(PYTHON)
+	@.venv/bin/lint-imports --no-logo
+
+format: environment-check ## Fix what the linter can fix, and the formatting
+	@$(PYTHON) -m ruff check --fix .
+	@$(PYTHON) -m ruff format .
+
+bench: environment ## Measure the figures of docs/benchmarks.md
+	@$(PYTHON) -m benchmarks $(ARGS)
+
+pin: ## Choose the newest allowed versions again, for every Python and platform (needs uv)
+	$(COMPILE) --group test --output-file constraints.txt pyproject.toml
+	$(COMPILE) --group check --constraint constraints.txt --output-file constraints-check.txt
+
+clean: ## Remove the environment and every cache
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
+
+environment:
+	@$(FIND_PYTHON); "$$python" tools/bootstrap.py
+
+environment-check:
+	@$(FIND_PYTHON); "$$python" tools/bootstrap.py check
