@@ -3,7 +3,7 @@
 .POSIX:
 .SUFFIXES:
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench pin clean environment environment-check
+.PHONY: help demo test check format bench inspector pin clean environment environment-check
 
 ARGS =
 PYTHON = .venv/bin/python
@@ -42,6 +42,9 @@ format: environment-check ## Fix what the linter can fix, and the formatting
 
 bench: environment ## Measure the figures of docs/benchmarks.md
 	@$(PYTHON) -m benchmarks $(ARGS)
+
+inspector: environment ## List and call the tools with the MCP Inspector, in both eras (needs npm)
+	@PYTHON=$(PYTHON) sh tools/inspector.sh
 
 pin: ## Choose the newest allowed versions again, for every Python and platform (needs uv)
 	$(COMPILE) --group test --output-file constraints.txt pyproject.toml

@@ -27,9 +27,7 @@ nothing, equals leaving it out. Every result is given as text and as structured 
 """
 
 
-async def served() -> tuple[
-    list[types.Tool], list[types.Resource], list[types.ResourceTemplate], list[types.Prompt]
-]:
+async def served() -> tuple[list[types.Tool], list[types.Resource], list[types.ResourceTemplate], list[types.Prompt]]:
     """What the server lists. It needs no database for that."""
 
     async def not_needed(_stack: object) -> NoReturn:

@@ -1,0 +1,133 @@
+"""One tool call from its arguments to its result: who calls, what is done, what else waits for the caller."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from mcp import MCPError
+from mcp.server.mcpserver.context import Context
+from mcp_types import CallToolResult
+
+from agent_messaging.errors import AgentMessagingError
+from agent_messaging_mcp import identity
+from agent_messaging_mcp.also import also_line, named, told_by
+from agent_messaging_mcp.errors import outage, outcome
+from agent_messaging_mcp.rendering import rendered
+from agent_messaging_mcp.results import Refusal, Result
+from agent_messaging_mcp.service import Service
+from agent_messaging_mcp.waits import Waits
+
+if TYPE_CHECKING:
+    from agent_messaging import AgentView
+    from agent_messaging.models import InboxItem
+
+    View: TypeAlias = AgentView[Any]
+
+T = TypeVar("T")
+
+_KNOWN_AGENDAS = 4_096
+
+logger = logging.getLogger(__name__)
+
+
+class Agendas:
+    """Which agendas need not be told again: the agent has spoken on a turn whose signal carried it.
+
+    A hint to save reading: another process tells an agenda once more.
+    """
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
+
+    def proved(self, agent: str, meeting: str) -> None:
+        self._known[agent, meeting] = None
+        if len(self._known) > _KNOWN_AGENDAS:
+            self._known.popitem(last=False)
+
+    def is_known(self, agent: str, meeting: str) -> bool:
+        return (agent, meeting) in self._known
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What every call of one server process shares."""
+
+    service: Service
+    waits: Waits
+    agendas: Agendas
+
+    async def view(self) -> View:
+        """The protocol as the caller of this request sees it. Raises `MCPError` while the service cannot be
+        opened.
+        """
+        try:
+            messaging = await self.service.messaging()
+        except Exception as failed:
+            raise outage(failed) from None
+        return messaging.as_agent(identity.caller(), within_organization=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a tool is given besides its arguments."""
+
+    desk: Desk
+    context: Context[Any, Any]
+    view: View
+
+    @property
+    def me(self) -> str:
+        return self.view.external_id
+
+    async def hold(self, seconds: float, wait: Callable[[float], Awaitable[T]]) -> T:
+        """Wait inside this call, as long as calls are held at most. Raises `Stopping` when the process is
+        about to exit.
+        """
+        return await self.desk.waits.hold(self.context, seconds, wait)
+
+
+Function: TypeAlias = Callable[..., Awaitable[Result | Refusal]]
+
+
+async def perform(
+    desk: Desk, function: Function, context: Context[Any, Any], arguments: dict[str, Any]
+) -> CallToolResult:
+    """Run one tool. Raises `MCPError` for an outage and for a defect of the server."""
+    view = await desk.view()
+    try:
+        await view.called()
+        try:
+            result = await function(Call(desk, context, view), **arguments)
+        except AgentMessagingError as refused:
+            result = outcome(refused, function.__name__, arguments)
+    except MCPError:
+        raise
+    except Exception as failed:
+        raise outage(failed) from None
+    if isinstance(result, Refusal) or result.inbox:
+        return rendered(result)
+    return rendered(result, await _also(view, result))
+
+
+async def _also(view: View, result: Result) -> str:
+    # What was asked for is done: an outage from here on must not look as if it were not.
+    try:
+        page = await view.pending()
+        told = [item for item in page.items if told_by(item, result.subjects)]
+        others = [item for item in page.items if not told_by(item, result.subjects)]
+        shown = named(others, view.external_id)
+        await mark_shown(view, [*told, *shown])
+        return also_line(shown, more=page.more > 0 or len(shown) < len(others))
+    except Exception:
+        logger.warning("could not look at what else waits", exc_info=True)
+        return ""
+
+
+async def mark_shown(view: View, items: Sequence[InboxItem[Any]]) -> None:
+    """Note that a result shows these, so that they end no later wait."""
+    if fresh := [item for item in items if not item.shown]:
+        await view.shown(fresh)

@@ -1,0 +1,105 @@
+"""What a refusal of the protocol becomes: a normal result, a tool error, or a JSON-RPC error. Never a
+traceback, SQL or a path.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+
+from mcp import MCPError
+from mcp_types import INTERNAL_ERROR
+
+from agent_messaging import errors
+from agent_messaging_mcp.results import Refusal, Result
+from agent_messaging_mcp.text import call, listed, one_line
+
+NOT_DONE = {
+    "check_inbox": "Nothing read",
+    "send": "Not sent",
+    "send_and_wait": "Not asked",
+    "reply": "Not answered",
+    "end_conversation": "Nothing ended",
+    "get_conversation": "Nothing shown",
+    "list_agents": "Nothing shown",
+    "create_meeting": "Not created",
+    "attend_meeting": "Not attending",
+    "start_meeting": "Not started",
+    "speak": "Not spoken",
+    "leave_meeting": "Not left",
+    "end_meeting": "Not ended",
+    "get_meeting": "Nothing shown",
+}
+"""What each tool has not done when it is refused: the first words that its caller reads."""
+
+_MEETING_IDS = re.compile(r" \[meeting [^\]]*\]| \([0-9a-f-]{36}\)")
+_NOT_DONE_EITHER = re.compile(r"^(?:not \w+|nothing was \w+|(?:no|the) meeting was (?:not )?\w+): ")
+
+logger = logging.getLogger(__name__)
+
+
+def outcome(error: errors.AgentMessagingError, tool: str, arguments: Mapping[str, object]) -> Result | Refusal:
+    """What a caller is told of a refusal. Raises `MCPError` for an outage, which no caller can do anything
+    about.
+    """
+    meeting = str(arguments.get("meeting", ""))
+    happened = f"{NOT_DONE[tool]}: {_said(error)}"
+    match error:
+        case errors.UnavailableError() | errors.ConfigurationError():
+            raise outage(error)
+        case errors.MeetingEndedError():
+            read = call("get_meeting", meeting=meeting)
+            return _too_late("meeting_ended", happened, read, "read how it ended with {}.", about=meeting)
+        case errors.NotCurrentSpeakerError():
+            attend = call("attend_meeting", meeting=meeting)
+            return _too_late("not_your_turn", happened, attend, "wait for your turn with {}.", about=meeting)
+        case errors.InvalidMeetingStateError():
+            look = call("get_meeting", meeting=meeting)
+            return _too_late("not_now", happened, look, "see how the meeting stands with {}.", about=meeting)
+        case errors.InboxFullError():
+            return _too_late("not_now", happened, call("check_inbox"), "try again later; meanwhile {}.")
+        case errors.ConversationEndedError():
+            return _too_late("conversation_ended", happened, call("check_inbox"), "go on without an answer; see {}.")
+        case errors.InvalidSessionStateError():
+            return _too_late("not_now", happened, call("check_inbox"), "see what is open with {}.")
+        case errors.SessionNotFoundError():
+            return _too_late("nothing_open", happened, call("list_agents"), "carry on; {} shows whom you can write to.")
+        case errors.WaitEndedError():
+            return _too_late("waiting", happened, call("check_inbox"), "do other work, then {}.")
+        case errors.HostCannotLeaveError():
+            leave = call("leave_meeting", meeting=meeting, new_host=...)
+            return Refusal(f"{happened} Now: name a new host with {leave}, or {call('end_meeting', meeting=meeting)}.")
+        case errors.AgentNotInMeetingError() | errors.NotMeetingHostError():
+            return Refusal(f"{happened} Now: see who is who with {call('get_meeting', meeting=meeting)}.")
+        case errors.HandlerNotRegisteredError(agents=agents) if agents:
+            deaf = f"{NOT_DONE[tool]}: {listed(agents)} never connected, so nobody would read it."
+            return Refusal(f"{deaf} Now: see whom you can reach with {call('list_agents')}.")
+        case errors.AgentNotFoundError() | errors.HandlerNotRegisteredError():
+            return Refusal(f"{happened} Now: see whom you can reach with {call('list_agents')}.")
+        case errors.NotFoundError():
+            return Refusal(f"{happened} Now: see what is yours with {call('check_inbox')}.")
+        case errors.IdempotencyConflictError():
+            return Refusal(f"{happened} Now: take another key for another message.")
+        case _:
+            return Refusal(f"{happened} Now: correct the call and make it again.")
+
+
+def _too_late(status: str, happened: str, next_: str, do: str, *, about: str = "") -> Result:
+    told = frozenset({about} if about else ())
+    return Result(status=status, happened=happened, do=do.format(next_), next=next_, subjects=told)
+
+
+def outage(error: Exception) -> MCPError:
+    """A JSON-RPC error that says what is out of order, and that repeating the call later is right."""
+    if isinstance(error, errors.AgentMessagingError):
+        return MCPError(INTERNAL_ERROR, f"{_said(error)} Try again later.")
+    logger.error("unexpected", exc_info=error)
+    return MCPError(INTERNAL_ERROR, "Something went wrong inside the server; its log says what. Try again later.")
+
+
+def _said(error: Exception) -> str:
+    # The protocol names a meeting by its handle and its id; a model has no use for the long one.
+    words = _MEETING_IDS.sub("", one_line(str(error))) or type(error).__name__
+    words = _NOT_DONE_EITHER.sub("", words)
+    return words if words.endswith((".", "!", "?", "…")) else f"{words}."

@@ -1,0 +1,70 @@
+"""The two private attributes of the SDK that updates to clients of the 2025 protocol need, by name."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+from mcp import Client
+from mcp.server import MCPServer
+from mcp.server.mcpserver.context import Context
+
+from agent_messaging_mcp.calls import Agendas, Desk
+from agent_messaging_mcp.identity import always
+from agent_messaging_mcp.server import build_server
+from agent_messaging_mcp.service import Service
+from agent_messaging_mcp.settings import Settings
+from agent_messaging_mcp.updates import Updates
+from agent_messaging_mcp.waits import Waits
+
+
+async def unreachable(_stack: AsyncExitStack) -> Any:
+    raise OSError("no database")
+
+
+@pytest.mark.requirement("mcp:updates:sdk-attributes")
+async def test_the_server_has_its_low_level_server() -> None:
+    low_level = MCPServer("test", version="1")._lowlevel_server
+    assert callable(low_level.add_request_handler)
+    assert callable(low_level.run)
+    assert callable(low_level.create_initialization_options)
+
+
+@pytest.mark.requirement("mcp:updates:sdk-attributes")
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_session_has_its_connection(mode: Any) -> None:
+    server = MCPServer("test", version="1")
+    seen: list[Any] = []
+
+    @server.tool()
+    async def look(ctx: Context[Any, Any]) -> str:
+        seen.append(ctx.session._connection)
+        return "looked"
+
+    async with Client(server, mode=mode) as client:
+        await client.call_tool("look", {})
+        await client.call_tool("look", {})
+    assert callable(seen[0].notify)
+    assert isinstance(seen[0].exit_stack, AsyncExitStack)
+    assert (seen[0] is seen[1]) == (mode == "legacy")
+
+
+@pytest.mark.requirement("mcp:updates:sdk-attributes")
+async def test_without_the_low_level_server_the_current_era_is_still_served() -> None:
+    class Bare:
+        """An SDK of the future."""
+
+    desk = Desk(Service(unreachable), Waits(longest=50, progress_interval=10), Agendas())
+    Updates(desk).add_to(Bare())  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+@pytest.mark.requirement("mcp:updates:both-eras")
+async def test_both_eras_are_told_that_they_may_subscribe(mode: Any) -> None:
+    service = Service(unreachable)
+    server, _ = build_server(Settings(agent="alice"), service, always("alice"))
+    async with Client(server, mode=mode) as client:
+        assert client.server_capabilities.resources is not None
+        assert client.server_capabilities.resources.subscribe is True
+    await service.close()
