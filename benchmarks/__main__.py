@@ -139,7 +139,7 @@ def report(figures: list[Figure], version: str, rounds: int) -> str:
     return (
         "# Benchmarks\n\n"
         "Written by `make bench`. Each speed is a ratio to a floor on bare asyncpg, measured in the same run on the\n"
-        f"same database, interleaved; medians of {rounds} rounds. Absolute figures are those of a shared, noisy machine.\n\n"
+        f"same database, interleaved; medians of {rounds} rounds. The machine is shared and noisy.\n\n"
         f"{today}, {platform.machine()}, Python {platform.python_version()}, {version.split(' on ')[0]}, "
         f"event loop {type(asyncio.get_running_loop()).__module__.split('.')[0]}.\n\n{table}\n"
     )

@@ -168,7 +168,9 @@ async def await_question(connection: Connection, *, question: UUID, process: UUI
 
 async def release_questions(connection: Connection, *, questions: Iterable[UUID], process: UUID) -> set[UUID]:
     """Say in whose inbox an answer has appeared by this."""
-    return {row[0] for row in await connection.fetch(_SQL["release_questions"], list(questions), process)}
+    ids = list(questions)
+    await connection.execute(_SQL["release_questions"], ids, process)
+    return {row[0] for row in await connection.fetch(_SQL["release_answers"], ids, process)}
 
 
 async def find_question_to_answer(connection: Connection, *, answerer: UUID, asker: UUID) -> UUID | None:

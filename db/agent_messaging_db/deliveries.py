@@ -57,12 +57,22 @@ async def finish(connection: Connection, *, done: Sequence[tuple[UUID, int]], pr
 
 async def retry_later(
     connection: Connection, *, message: UUID, attempt: int, seconds: float, error: str, process: UUID
-) -> None:
-    await connection.execute(_SQL["retry_later"], message, attempt, seconds, error, process)
+) -> float | None:
+    """Say in how many seconds it is due; None if it is no longer this process's."""
+    return await connection.fetchval(_SQL["retry_later"], message, attempt, seconds, error, process)
 
 
 async def give_back(connection: Connection, *, messages: Iterable[UUID], process: UUID) -> None:
     await connection.execute(_SQL["give_back"], list(messages), process)
+
+
+async def claims(connection: Connection, *, agents: Iterable[UUID], process: UUID) -> list[tuple[UUID, int]]:
+    """Give the messages, and the attempts, that a process has claimed for the handlers of these agents."""
+    return [(row[0], row[1]) for row in await connection.fetch(_SQL["claims"], list(agents), process)]
+
+
+async def let_go(connection: Connection, *, claims: Sequence[tuple[UUID, int]], process: UUID) -> None:
+    await connection.execute(_SQL["let_go"], [m for m, _ in claims], [attempt for _, attempt in claims], process)
 
 
 async def dead_letter(

@@ -67,6 +67,10 @@ async def page(connection: Connection, *, agent: UUID, sender: UUID | None, limi
     return [ItemRow(**row) for row in await connection.fetch(_SQL["page"], agent, sender, limit)]
 
 
+async def count_page(connection: Connection, *, agent: UUID, sender: UUID | None, limit: int) -> int:
+    return await connection.fetchval(_SQL["count_page"], agent, sender, limit)
+
+
 async def owed_questions(connection: Connection, *, agent: UUID, sender: UUID | None, limit: int) -> list[ItemRow]:
     return [ItemRow(**row) for row in await connection.fetch(_SQL["owed_questions"], agent, sender, limit)]
 

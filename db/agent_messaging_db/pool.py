@@ -26,6 +26,7 @@ _TRY_AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 _OUTAGE = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what the driver makes of a connection that ended at a bad moment
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
@@ -33,6 +34,11 @@ _OUTAGE = (
     asyncpg.TooManyConnectionsError,
     asyncpg.InsufficientResourcesError,
     asyncpg.InvalidCatalogNameError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.ObjectNotInPrerequisiteStateError,  # the database takes no connections
+    asyncpg.ReadOnlySQLTransactionError,  # a standby, or about to become one
+    asyncpg.QueryCanceledError,
+    asyncpg.PostgresSystemError,
     ConnectionError,
     OSError,
     TimeoutError,
@@ -89,7 +95,8 @@ class Database:
         if (pool := self._pool) is not None:
             self._pool = None
             try:
-                await asyncio.wait_for(pool.close(), 5)
+                async with asyncio.timeout(5):
+                    await pool.close()
             except (TimeoutError, *_OUTAGE):
                 pool.terminate()
 
@@ -134,6 +141,8 @@ class Database:
                 await asyncio.sleep(random.uniform(0, 0.01))  # noqa: S311 - spreads the contenders, no secret
             except DatabaseUnavailable:
                 again = True
+                if self._pool is None:
+                    raise
                 if loop.time() + pause > give_up_at:
                     raise
                 await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311

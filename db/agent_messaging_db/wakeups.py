@@ -79,7 +79,8 @@ class PostgresWakeups:
         # A wait that began before LISTEN is in force would be deaf; a database that is slow to listen must
         # not keep us from starting.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._listening.wait(), SILENCE)
+            async with asyncio.timeout(SILENCE):
+                await self._listening.wait()
 
     def publish(self, topics: Iterable[str]) -> None:
         self._pending.update(topics)
@@ -89,7 +90,8 @@ class PostgresWakeups:
 
     async def close(self) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._sent.wait(), 1)
+            async with asyncio.timeout(1):
+                await self._sent.wait()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -141,8 +143,11 @@ class PostgresWakeups:
             self._reset()
             await self._test(connection)
             while not lost.is_set():
+                # Not wait_for, which before Python 3.12 loses a cancellation that comes together with the event: then
+                # closing would wait for this loop for ever.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(lost.wait(), HEARTBEAT)
+                    async with asyncio.timeout(HEARTBEAT):
+                        await lost.wait()
                 if not lost.is_set():
                     await connection.fetchval("SELECT 1", timeout=SILENCE)
             raise ConnectionError("the server closed the connection")
@@ -155,7 +160,8 @@ class PostgresWakeups:
         self._echo.clear()
         await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, f"{self._me}:")
         try:
-            await asyncio.wait_for(self._echo.wait(), SELF_TEST)
+            async with asyncio.timeout(SELF_TEST):
+                await self._echo.wait()
             self.hears = True
         except TimeoutError:
             logger.warning(

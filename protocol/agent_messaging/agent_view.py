@@ -6,9 +6,15 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
+from agent_messaging.content import checked_text
 from agent_messaging.conversations import ConversationPage, read_conversation
-from agent_messaging.engine import Engine
-from agent_messaging.errors import AgentNotFoundError, MeetingNotFoundError, MessageNotFoundError
+from agent_messaging.engine import Engine, whole
+from agent_messaging.errors import (
+    AgentNotFoundError,
+    InvalidArgumentError,
+    MeetingNotFoundError,
+    MessageNotFoundError,
+)
 from agent_messaging.identifiers import HandleKind, number_of, parse_uuid
 from agent_messaging.inbox import InboxPage
 from agent_messaging.models import (
@@ -28,6 +34,7 @@ from agent_messaging_db.rows import IdentityRow
 M = TypeVar("M")
 
 FEW = 5
+LONGEST_QUERY = 200
 
 
 class AgentView(Generic[M]):
@@ -60,7 +67,10 @@ class AgentView(Generic[M]):
     async def agents(self, query: str | None = None, limit: int = 100) -> list[Agent]:
         """Give the agents it may see, itself included; `query` is part of a name."""
         me = await self._me()
-        return await self._services.directory.visible_from(me.organization_id, query=query, limit=limit)
+        checked_text(query, name="the query", limit=LONGEST_QUERY, error=InvalidArgumentError)
+        return await self._services.directory.visible_from(
+            me.organization_id, query=query, limit=whole(limit, "limit", least=1)
+        )
 
     async def agent(self, name: str) -> Agent:
         """Give an agent that it may see; raises AgentNotFoundError, which names near matches."""
@@ -191,7 +201,7 @@ class AgentView(Generic[M]):
         self, agents: Sequence[str], turn_duration: float | None = None, **limits: Any
     ) -> MeetingStatusResponse:
         """Create a meeting; keyword arguments as in MeetingManager.create_meeting."""
-        names = await self._visible([name for name in agents if name != self.external_id])
+        names = [name for name in await self._visible(agents) if name != self.external_id]
         id = await self._services.meeting.create_meeting(
             self.external_id, [self.external_id, *names], turn_duration, **limits
         )
@@ -273,6 +283,7 @@ class AgentView(Generic[M]):
     async def meetings(self, limit: int = 20) -> list[MeetingStatusResponse]:
         """Give the agent's meetings, newest first."""
         me = await self._me()
+        limit = whole(limit, "limit", least=1)
         ids = await self._engine.read(
             lambda connection: meetings.meetings_of_agent(connection, agent=me.id, limit=limit)
         )
@@ -319,6 +330,9 @@ class AgentView(Generic[M]):
         seen.
         """
         me = await self._me()
+        if isinstance(names, str) or not isinstance(names, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidArgumentError(f"name the agents in a list, not as {str(names)[:40]!r}")
+        names = list(names)
         for name in names:
             try:
                 other = await self._engine.names.agent(name)
@@ -326,7 +340,7 @@ class AgentView(Generic[M]):
                 other = None
             if other is None or not await self._may_see(me, other):
                 raise await self._not_found(me, name)
-        return list(names)
+        return names
 
     async def _may_see(self, me: IdentityRow, other: IdentityRow) -> bool:
         if not self._within or other.organization_id == me.organization_id:

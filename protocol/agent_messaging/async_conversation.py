@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 from uuid import UUID
 
 from agent_messaging.content import encode_metadata
@@ -113,9 +113,7 @@ class AsyncConversation(Generic[M]):
     async def mark_read(self, agent_external_id: str, message_ids: Collection[UUID]) -> int:
         """Acknowledge messages of the agent's inbox; says how many were unread. Harmless when repeated."""
         agent = await self._reader.begin(agent_external_id)
-        if not isinstance(message_ids, list | tuple | set | frozenset) or not all(  # pyright: ignore[reportUnnecessaryIsInstance]
-            isinstance(message, UUID) for message in message_ids  # pyright: ignore[reportUnnecessaryIsInstance]
-        ):
+        if not _are_ids(message_ids):
             raise InvalidArgumentError("message_ids is a list of UUIDs, the ids of messages as `get_unread` gives them")
         acknowledged = (self._engine.outbox.mark_read((message, agent.id)) for message in dict.fromkeys(message_ids))
         return sum(await asyncio.gather(*acknowledged))
@@ -179,3 +177,9 @@ class AsyncConversation(Generic[M]):
         """Give the newest asynchronous session of two agents."""
         await self._engine.ready()
         return await read_session(self._engine, agent_a, agent_b, SessionType.ASYNC)
+
+
+def _are_ids(ids: object) -> bool:
+    return isinstance(ids, list | tuple | set | frozenset) and all(
+        isinstance(id, UUID) for id in cast("list[object]", ids)
+    )

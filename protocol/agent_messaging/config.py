@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 POSTGRES_FIELDS = frozenset({"postgres_host", "postgres_port", "postgres_user", "postgres_password", "postgres_db"})
+
+LONGEST = 1e9
+"""In seconds, some thirty years: what can safely be added to a time."""
 
 
 class Config(BaseSettings):
@@ -18,7 +21,9 @@ class Config(BaseSettings):
     any `POSTGRES_*` is given, the embedded database of this user is used.
     """
 
-    model_config = SettingsConfigDict(extra="ignore", frozen=True, populate_by_name=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, populate_by_name=True, env_ignore_empty=True, hide_input_in_errors=True
+    )
 
     postgres_host: str = "localhost"
     postgres_port: int = Field(default=5432, ge=1, le=65535)
@@ -41,10 +46,10 @@ class Config(BaseSettings):
 
     default_conversation_timeout: float = Field(default=300.0, ge=0)
     default_meeting_timeout: float = Field(default=600.0, ge=0)
-    default_turn_duration: float = Field(default=60.0, gt=0)
-    default_offer_timeout: float = Field(default=120.0, gt=0)
-    default_max_turns: int = Field(default=200, ge=1)
-    max_meeting_duration: float = Field(default=86_400.0, gt=0)
+    default_turn_duration: float = Field(default=60.0, gt=0, le=LONGEST)
+    default_offer_timeout: float = Field(default=120.0, gt=0, le=LONGEST)
+    default_max_turns: int = Field(default=200, ge=1, lt=2**31)
+    max_meeting_duration: float = Field(default=86_400.0, gt=0, le=LONGEST)
 
     enable_turn_timeout: bool = Field(default=True, description="false: new meetings put no limit on a turn once seen")
     auto_invoke_handlers: bool = Field(default=True, description="false: deliveries wait for resume_agent_handler")
@@ -54,13 +59,29 @@ class Config(BaseSettings):
     max_delivery_attempts: int = Field(default=5, ge=1)
     handler_concurrency: int = Field(default=8, ge=1)
     handler_lease: float = Field(
-        default=10.0, gt=0, description="a process that is silent for this long has lost its claims"
+        default=10.0, gt=0, le=LONGEST, description="a process that is silent for this long has lost its claims"
     )
-    retry_backoff: float = Field(default=1.0, gt=0, description="before the second attempt; doubles with each one")
+    retry_backoff: float = Field(
+        default=1.0, gt=0, le=LONGEST, description="before the second attempt; doubles with each one"
+    )
     sweep_interval: float = Field(
-        default=1.0, gt=0, description="how often lost wake-ups and due deadlines are looked for"
+        default=1.0, gt=0, le=LONGEST, description="how often lost wake-ups and due deadlines are looked for"
     )
-    database_patience: float = Field(default=10.0, ge=0, description="how long a call retries an unreachable database")
+    database_patience: float = Field(
+        default=10.0, ge=0, le=LONGEST, description="how long a call retries an unreachable database"
+    )
+
+    @field_validator("database_url", "listen_database_url")
+    @classmethod
+    def _is_an_address(cls, url: SecretStr | None) -> SecretStr | None:
+        address = urlsplit("" if url is None else url.get_secret_value())
+        if url is not None and address.scheme not in ("postgresql", "postgres"):
+            raise ValueError("an address of a database begins with postgresql://")
+        for host in address.netloc.rpartition("@")[2].split(","):
+            port = host.rpartition("]")[2].partition(":")[2]
+            if port and not port.isdecimal():
+                raise ValueError("the port in the address of a database is a number")
+        return url
 
     @property
     def dsn(self) -> str | None:

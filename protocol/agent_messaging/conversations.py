@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
 from agent_messaging.content import decode_metadata
-from agent_messaging.engine import Engine
+from agent_messaging.engine import Engine, whole
 from agent_messaging.models import Message, MessageKind, Session, SessionStatus
 from agent_messaging_db import conversations
 from agent_messaging_db.rows import MessageRow, SessionType
 
 M = TypeVar("M")
 
-ALL = 2**31 - 1
+MOST = 2**31 - 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +55,15 @@ async def read_conversation(
 ) -> ConversationPage[M]:
     """Read what follows number `after_seq`, or the newest `limit` messages if it is None."""
     one, other = await engine.names.agents([agent_a, agent_b])
-    count = ALL - 1 if limit is None else limit
+    count = MOST if limit is None else min(whole(limit, "limit", least=1), MOST)
+    after_seq = None if after_seq is None else whole(after_seq, "after_seq")
     if after_seq is None:
         rows = await engine.read(
             lambda connection: conversations.conversation_latest(
                 connection, one=one.id, other=other.id, limit=count + 1
             )
         )
-        shown = rows[-count:] if count else []
+        shown = rows[-count:]
     else:
         rows = await engine.read(
             lambda connection: conversations.conversation_after(

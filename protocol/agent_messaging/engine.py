@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
@@ -93,7 +94,8 @@ class Engine(Generic[M]):
         self.is_open = False
         await self.waiting.close()
         await self.presence.idle(DRAIN)
-        await self.outbox.settled()
+        with suppress(TimeoutError):  # a database that is away must not keep the process
+            await asyncio.wait_for(self.outbox.settled(), self.config.database_patience + DRAIN)
         await self.lease.stop()
         with suppress(DatabaseUnavailable):
             async with self.database.connection() as connection:

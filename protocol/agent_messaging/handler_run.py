@@ -7,6 +7,7 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeAlias, TypeVar, cast
+from uuid import UUID
 
 from agent_messaging.answering import Answers
 from agent_messaging.content import decode_metadata
@@ -32,7 +33,7 @@ logger = logging.getLogger("agent_messaging.handlers")
 
 class HandlerRun(Generic[M]):
     """Handles one claimed delivery. `slot` is what a wait inside the handler gives up for as long as it
-    lasts.
+    lasts; `again(agent, seconds)` is told when a delivery that failed is due.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class HandlerRun(Generic[M]):
         handler: Handler[M],
         *,
         slot: Slot,
+        again: Callable[[UUID, float], None],
     ) -> None:
         self._engine = engine
         self._answers = answers
@@ -51,6 +53,7 @@ class HandlerRun(Generic[M]):
         self._agent = agent
         self._handler = handler
         self._slot = slot
+        self._again = again
 
     async def __call__(self) -> None:
         row = self._row
@@ -102,7 +105,10 @@ class HandlerRun(Generic[M]):
                 await self._answers.answer_handled(row.id, row.recipient_id, cast("M", returned))
         except DatabaseUnavailable as error:
             await self._fail(error)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            # What was cancelled inside the handler is its failure; what cancels this task is the process closing.
+            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                raise
             logger.warning(
                 "the handler of %s failed on message %s, attempt %d: %s",
                 self._agent.external_id,
@@ -132,15 +138,15 @@ class HandlerRun(Generic[M]):
             await asyncio.gather(finishing, return_exceptions=True)
             raise
 
-    async def _fail(self, error: Exception) -> None:
+    async def _fail(self, error: BaseException) -> None:
         row, engine = self._row, self._engine
         if row.attempt >= engine.config.max_delivery_attempts:
             await self._give_up(f"its handler failed {row.attempt} times, last with {type(error).__name__}")
             return
         seconds = min(engine.config.retry_backoff * 2 ** (row.attempt - 1), MAX_BACKOFF)
 
-        async def retry(connection: Connection, _again: bool) -> None:
-            await deliveries.retry_later(
+        async def retry(connection: Connection, _again: bool) -> float | None:
+            return await deliveries.retry_later(
                 connection,
                 message=row.id,
                 attempt=row.attempt,
@@ -149,7 +155,9 @@ class HandlerRun(Generic[M]):
                 process=engine.process,
             )
 
-        await engine.database.run(retry)
+        due_in = await engine.database.run(retry)
+        if due_in is not None:
+            self._again(row.recipient_id, due_in)
 
     async def _give_up(self, reason: str) -> None:
         """Flag the delivery, which stays unread, and tell the sender of a question."""
@@ -172,3 +180,8 @@ class HandlerRun(Generic[M]):
             await deliveries.give_back(connection, messages=[row.id], process=engine.process)
 
         await asyncio.shield(asyncio.create_task(engine.database.run(give_back, patience=1)))
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -7,7 +7,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from agent_messaging.answering import Answers
@@ -16,8 +17,10 @@ from agent_messaging.errors import (
     AgentNotFoundError,
     HandlerAlreadyRegisteredError,
     HandlerNotRegisteredError,
+    InvalidArgumentError,
 )
 from agent_messaging.handler_run import Handler, HandlerRun
+from agent_messaging.identifiers import checked_external_id
 from agent_messaging.waiting import agent_topic
 from agent_messaging_db import deliveries, directory
 from agent_messaging_db.deliveries import ClaimRow
@@ -28,6 +31,7 @@ from agent_messaging_db.rows import AttachmentKind, IdentityRow
 M = TypeVar("M")
 
 BACKLOG = 1_000  # what resume claims at a time
+PUNCTUAL = 0.005  # seconds, so that no clock finds it early
 
 logger = logging.getLogger("agent_messaging.handlers")
 
@@ -44,12 +48,36 @@ class _Desk(Generic[M]):
         self.backlog: list[ClaimRow] = []
         self._freed = freed
 
-    def leave(self) -> None:
+    def release(self) -> None:
         self.free += 1
         self._freed(self.agent.id)
 
+
+class _Place:
+    """The slot of one run of a handler. It is free while the handler waits, in however many waits at once, and
+    after it.
+    """
+
+    def __init__(self, desk: _Desk[Any]) -> None:
+        self._desk = desk
+        self._waits = 0
+        self._over = False
+        desk.free -= 1
+
+    def leave(self) -> None:
+        self._waits += 1
+        if self._waits == 1 and not self._over:
+            self._desk.release()
+
     def enter(self) -> None:
-        self.free -= 1
+        self._waits -= 1
+        if self._waits == 0 and not self._over:
+            self._desk.free -= 1
+
+    def end(self) -> None:
+        self._over = True
+        if self._waits == 0:
+            self._desk.release()
 
 
 class Handlers(Generic[M]):
@@ -64,6 +92,11 @@ class Handlers(Generic[M]):
         self._stops: list[Callable[[], None]] = []
         self._work: set[UUID] = set()
         self._kick = asyncio.Event()
+        self._settling = asyncio.Lock()
+        self._claiming = 0
+        self._doubtful = False
+        self._held: set[tuple[UUID, int]] = set()
+        self._retries: set[asyncio.TimerHandle] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._claimer: asyncio.Task[None] | None = None
 
@@ -73,9 +106,15 @@ class Handlers(Generic[M]):
         return list(self._desks)
 
     def register(self, agent_external_id: str) -> Callable[[Handler[M]], Handler[M]]:
-        """Make the decorator that registers a handler; raises HandlerAlreadyRegisteredError."""
+        """Make the decorator that registers a handler; see AgentMessaging.register_handler."""
+        checked_external_id(agent_external_id)
 
         def decorate(handler: Handler[M]) -> Handler[M]:
+            if not callable(handler):
+                raise InvalidArgumentError(
+                    f"the handler of {agent_external_id!r} is `async def handler(message, context)`, not a "
+                    f"{type(handler).__name__}"
+                )
             if agent_external_id in self._names:
                 raise HandlerAlreadyRegisteredError(
                     f"this process has a handler for {agent_external_id!r} already; one handler for each agent and "
@@ -93,26 +132,24 @@ class Handlers(Generic[M]):
         """
         if not self._unsettled:
             return
-        settled: list[UUID] = []
-        for name, handler in list(self._unsettled.items()):
-            try:
-                agent = await self._engine.names.agent(name)
-            except AgentNotFoundError:
-                continue
-            self._desks[agent.id] = _Desk(
-                agent, handler, slots=self._engine.config.handler_concurrency, freed=self._freed
-            )
-            settled.append(agent.id)
-            del self._unsettled[name]
-        if not settled:
-            return
-        await self._engine.presence.attach(settled, AttachmentKind.HANDLER)
-        for agent in settled:
-            self._stops.append(self._engine.waiting.listen([agent_topic(agent)], lambda agent=agent: self.poke(agent)))
+        async with self._settling:  # whoever comes second goes on when the lease is written
+            found: dict[str, IdentityRow] = {}
+            for name in list(self._unsettled):
+                with suppress(AgentNotFoundError):
+                    found[name] = await self._engine.names.agent(name)
+            if not found:
+                return
+            await self._engine.presence.attach([agent.id for agent in found.values()], AttachmentKind.HANDLER)
+            for name, agent in found.items():
+                self._open(agent, self._unsettled.pop(name))
+
+    def _open(self, agent: IdentityRow, handler: Handler[M]) -> None:
         if self._claimer is None:
             self._claimer = asyncio.create_task(self._claim_for_ever(), name="agent-messaging claimer")
-        for agent in settled:
-            self.poke(agent)
+        slots = self._engine.config.handler_concurrency
+        self._desks[agent.id] = _Desk(agent, handler, slots=slots, freed=self._freed)
+        self._stops.append(self._engine.waiting.listen([agent_topic(agent.id)], lambda: self.poke(agent.id)))
+        self.poke(agent.id)
 
     def poke(self, agent: UUID) -> None:
         """There may be something for this agent's handler."""
@@ -122,6 +159,8 @@ class Handlers(Generic[M]):
 
     async def look_for_work(self, connection: Connection) -> None:
         """Poke those with something to do: for deliveries whose wake-up was lost, or whose time has come."""
+        await self.settle()
+        await self._let_go(connection)
         if self._desks and self._engine.config.auto_invoke_handlers:
             for agent in await deliveries.agents_with_work(connection, agents=list(self._desks)):
                 self.poke(agent)
@@ -153,6 +192,8 @@ class Handlers(Generic[M]):
         """Stop handling; what has not been finished is free for other processes at once."""
         for stop in self._stops:
             stop()
+        for retry in self._retries:
+            retry.cancel()
         if self._claimer is not None:
             self._claimer.cancel()
         tasks = [task for task in (self._claimer, *self._tasks) if task is not None]
@@ -185,7 +226,8 @@ class Handlers(Generic[M]):
     async def _claim(self, wanted: list[tuple[UUID, int]]) -> list[ClaimRow]:
         engine = self._engine
 
-        async def claim(connection: Connection, _again: bool) -> list[ClaimRow]:
+        async def claim(connection: Connection, again: bool) -> list[ClaimRow]:
+            self._doubtful |= again
             return await deliveries.claim(
                 connection,
                 wanted=wanted,
@@ -193,22 +235,61 @@ class Handlers(Generic[M]):
                 max_attempts=engine.config.max_delivery_attempts,
             )
 
-        return await engine.database.run(claim)
+        self._claiming += 1
+        try:
+            claimed = await engine.database.run(claim)
+        except BaseException:
+            self._doubtful = True
+            raise
+        finally:
+            self._claiming -= 1
+        self._held.update((row.id, row.attempt) for row in claimed)
+        return claimed
+
+    async def _let_go(self, connection: Connection) -> None:
+        """Free what this process has claimed and is not handling: after an outage, nobody else would."""
+        if not self._doubtful or self._claiming:
+            return
+        self._doubtful = False
+        try:
+            claims = await deliveries.claims(connection, agents=list(self._desks), process=self._engine.process)
+            # A claim that is under way may have been among them.
+            lost = [] if self._claiming or self._doubtful else [claim for claim in claims if claim not in self._held]
+            self._doubtful |= self._claiming > 0
+            if lost:
+                await deliveries.let_go(connection, claims=lost, process=self._engine.process)
+        except BaseException:
+            self._doubtful = True
+            raise
 
     def _begin(self, desk: _Desk[M]) -> None:
         while desk.backlog and desk.free > 0:
             row = desk.backlog.pop(0)
-            desk.enter()
-            run = HandlerRun(self._engine, self._answers, row, desk.agent, desk.handler, slot=desk)
+            place = _Place(desk)
+            run = HandlerRun(
+                self._engine, self._answers, row, desk.agent, desk.handler, slot=place, again=self._try_again
+            )
             task = asyncio.create_task(run(), name=f"agent-messaging handler of {desk.agent.external_id}")
             self._tasks.add(task)
-            task.add_done_callback(lambda done: self._finished(desk, done))
+            task.add_done_callback(lambda done, row=row, place=place: self._finished(row, place, done))
 
-    def _finished(self, desk: _Desk[M], task: asyncio.Task[None]) -> None:
+    def _finished(self, row: ClaimRow, place: _Place, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._held.discard((row.id, row.attempt))
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("a delivery could not be finished and will be given again", exc_info=error)
-        desk.leave()
+            self._doubtful = True
+        place.end()
+
+    def _try_again(self, agent: UUID, seconds: float) -> None:
+        """Look for work when a delivery that failed is due: the sweep may come too late for it."""
+
+        def poke() -> None:
+            self._retries.discard(timer)
+            self.poke(agent)
+
+        timer = asyncio.get_running_loop().call_later(seconds + PUNCTUAL, poke)
+        self._retries.add(timer)
 
     def _freed(self, agent: UUID) -> None:
         self._begin(self._desks[agent])

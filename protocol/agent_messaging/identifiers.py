@@ -15,6 +15,7 @@ from agent_messaging.errors import InvalidIdentifierError
 _EXTERNAL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-:@/]{0,127}")
 _SIGNS = "0123456789abcdefghjkmnpqrstvwxyz"  # no i, l, o, u: nothing to misread
 _SPREAD = 0x9E37_79B1
+LARGEST = 2**63 - 1  # of PostgreSQL's numbers
 _last_ms = 0
 _counter = 0
 
@@ -90,16 +91,16 @@ def number_of(kind: HandleKind, text: str) -> int | None:
     for sign in signs:
         rest = rest * 32 + _SIGNS.index(sign)
     number = rest * pow(_SPREAD, -1, _capacity(len(signs))) % _capacity(len(signs))
-    return number if handle(kind, number) == written else None
+    return number if number <= LARGEST and handle(kind, number) == written else None
 
 
 def _capacity(width: int) -> int:
     return 10 * 32**width
 
 
-def parse_uuid(text: str) -> UUID | None:
+def parse_uuid(text: object) -> UUID | None:
     """Read a UUID; None if it is not one."""
     try:
-        return UUID(text.strip())
+        return UUID(text.strip()) if isinstance(text, str) else None
     except ValueError:
         return None

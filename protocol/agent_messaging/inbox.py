@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from agent_messaging.content import decode_metadata
-from agent_messaging.engine import Engine, window
+from agent_messaging.engine import Engine, whole, window
 from agent_messaging.errors import InvalidArgumentError, InvalidMessageError, MessageNotFoundError
 from agent_messaging.identifiers import HandleKind, handle, number_of
 from agent_messaging.models import InboxItem, InboxItemKind
@@ -98,7 +98,7 @@ class Inbox(Generic[M]):
         """Store which items were given to the agent; the handle is what `acknowledge` takes."""
         await self._engine.ready()
         agent = await self._engine.names.agent(agent_external_id)
-        ids = [item if isinstance(item, UUID) else item.message_id for item in items]
+        ids = [item if isinstance(item, UUID) else item.message_id for item in _listed(items)]
         messages = [id for id in ids if id is not None]
 
         async def insert(connection: Connection, _again: bool) -> int:
@@ -114,7 +114,7 @@ class Inbox(Generic[M]):
         """
         await self._engine.ready()
         agent = await self._engine.names.agent(agent_external_id)
-        number = number_of(HandleKind.CURSOR, cursor)
+        number = number_of(HandleKind.CURSOR, str(cursor))
         messages = (
             None
             if number is None
@@ -122,7 +122,7 @@ class Inbox(Generic[M]):
         )
         if messages is None:
             raise MessageNotFoundError(
-                f"there is no cursor {cursor[:40]!r}; pass the one that the last result gave, or none"
+                f"there is no cursor {str(cursor)[:40]!r}; pass the one that the last result gave, or none"
             )
         marked = await asyncio.gather(*(self._engine.outbox.mark_read((message, agent.id)) for message in messages))
         return sum(marked)
@@ -131,6 +131,7 @@ class Inbox(Generic[M]):
         """Note that a result has shown these items: they no longer end an interruptible wait."""
         await self._engine.ready()
         agent = await self._engine.names.agent(agent_external_id)
+        items = [item for item in _listed(items) if isinstance(item, InboxItem)]
         messages = [item.message_id for item in items if item.message_id is not None and not item.shown]
         turns = [
             (item.meeting_id, item.created_at)
@@ -173,7 +174,7 @@ class Inbox(Generic[M]):
     async def _begin(
         self, agent_external_id: str, from_agent: str | None, limit: int
     ) -> tuple[IdentityRow, IdentityRow | None]:
-        if not 1 <= limit <= MOST_ITEMS:
+        if not 1 <= whole(limit, "limit", least=1) <= MOST_ITEMS:
             raise InvalidArgumentError(f"limit is between 1 and {MOST_ITEMS}, not {limit}")
         agent = await self._reader.begin(agent_external_id)
         sender = None if from_agent is None else await self._engine.names.agent(from_agent)
@@ -187,8 +188,8 @@ class Inbox(Generic[M]):
             turns = [] if sender is not None else await inbox.turns(connection, agent=agent.id)
             more = 0
             if len(rows) > limit:
-                counts = await inbox.count_unread(connection, agents=[agent.id], limit=limit + MOST_ITEMS)
-                more = max(1, counts[agent.id] - limit)
+                count = await inbox.count_page(connection, agent=agent.id, sender=of, limit=limit + MOST_ITEMS)
+                more = max(1, count - limit)
         rows = [row for row in rows[:limit] if not _is_over(row)]
         names = await self._engine.names.of(
             {row.sender_id for row in (*rows, *owed)} | {turn.host_id for turn in turns}
@@ -233,6 +234,13 @@ class Inbox(Generic[M]):
             return self._engine.codec.decode(row.content), True
         except InvalidMessageError:
             return None, False
+
+
+def _listed(items: Iterable[InboxItem[M] | UUID]) -> list[InboxItem[M] | UUID]:
+    listed = list(items) if isinstance(items, list | tuple | set | frozenset) else None
+    if listed is None or not all(isinstance(item, InboxItem | UUID) for item in listed):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidArgumentError("items is a list of items of a page, or of their message ids")
+    return listed
 
 
 def _turn_item(turn: TurnRow, names: dict[UUID, str]) -> InboxItem[Any]:

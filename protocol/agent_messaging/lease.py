@@ -54,8 +54,7 @@ class Lease:
             except Exception as error:
                 # Whatever it was, only trying again keeps the claims of this process.
                 logger.info("the lease could not be renewed (%s); trying again", type(error).__name__)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), self._seconds / 20)
+                await _pause(stop, self._seconds / 20)
 
     async def _renew(self, stop: asyncio.Event) -> None:
         connection = await connect(self._locate(), server_settings={"application_name": "agent-messaging lease"})
@@ -69,3 +68,10 @@ class Lease:
                     await asyncio.wait_for(stop.wait(), self._seconds / 4)
         finally:
             connection.terminate()
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    """Sleep, unless told to stop."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()

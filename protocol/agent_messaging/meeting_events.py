@@ -10,12 +10,12 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 from uuid import UUID
 
 from agent_messaging.engine import Engine
-from agent_messaging.errors import InvalidMessageError
+from agent_messaging.errors import InvalidArgumentError, InvalidMessageError
 from agent_messaging.meeting_words import agents_in
 from agent_messaging.rules.meeting import AGENT_FIELDS
 from agent_messaging.waiting import topics_of
@@ -35,22 +35,32 @@ logger = logging.getLogger("agent_messaging.events")
 
 
 class MeetingEvents(Generic[M]):
-    """Follows meetings by each one's own numbers, from the registration of the first handler on."""
+    """Follows meetings by each one's own numbers, from the registration of the first handler on.
+
+    Each meeting is followed by a task of its own while it has news, so that a handler that takes its time keeps no
+    other meeting waiting.
+    """
 
     def __init__(self, engine: Engine[M]) -> None:
         self._engine = engine
         self._handlers: defaultdict[MeetingEvent, list[EventHandler]] = defaultdict(list)
-        self._followed: dict[UUID, int] | None = None
-        self._since: Any = None
-        self._looked_at: Any = None
+        self._followed: dict[UUID, int] = {}
+        self._since: datetime | None = None
+        self._looked_at: datetime | None = None
         self._changed: set[UUID] = set()
-        self._kick = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self._stops: list[Callable[[], None]] = []
+        self._tasks: dict[UUID, asyncio.Task[None]] = {}
+        self._settling = asyncio.Lock()
+        self._reading = asyncio.Lock()
+        self._stop: Callable[[], None] | None = None
 
     def register(self, event_type: MeetingEvent) -> Callable[[EventHandler], EventHandler]:
-        """Make the decorator that registers a handler of one type of event."""
-        kind = MeetingEvent(event_type)
+        """Make the decorator that registers a handler of one type of event; raises InvalidArgumentError."""
+        try:
+            kind = MeetingEvent(event_type)
+        except ValueError:
+            raise InvalidArgumentError(
+                f"there is no event {str(event_type)[:40]!r}; the events are {', '.join(MeetingEvent)}"
+            ) from None
 
         def decorate(handler: EventHandler) -> EventHandler:
             self._handlers[kind].append(handler)
@@ -60,63 +70,71 @@ class MeetingEvents(Generic[M]):
 
     async def settle(self) -> None:
         """Begin to follow, at the first call after a registration."""
-        if not self._handlers or self._followed is not None:
+        if not self._handlers or self._since is not None:
             return
-        # First listen, then note where everything stands: what happens in between is followed twice rather
-        # than missed.
-        self._stops.append(self._engine.waiting.tap(self._heard))
-        async with self._engine.database.connection() as connection:
-            self._since = self._looked_at = await meetings.database_time(connection)
-            self._followed = await meetings.followed_from(connection)
-        self._task = asyncio.create_task(self._follow_for_ever(), name="agent-messaging events")
+        async with self._settling:
+            if self._since is not None:
+                return
+            # First listen, then note where everything stands: what happens in between is looked at twice rather than
+            # missed.
+            if self._stop is None:
+                self._stop = self._engine.waiting.tap(self._heard)
+            async with self._engine.database.connection() as connection:
+                since = await meetings.database_time(connection)
+                self._followed = await meetings.followed_from(connection)
+            self._since = self._looked_at = since
+        self._follow(self._changed)
 
     async def look(self, connection: Connection) -> None:
         """Notice meetings whose wake-up was lost."""
-        if self._followed is None:
+        if self._looked_at is None:
             return
         now = await meetings.database_time(connection)
         changed = await meetings.changed_since(connection, moment=self._looked_at - OVERLAP)
         self._looked_at = now
-        if behind := {meeting for meeting, seq in changed.items() if seq > self._followed.get(meeting, 0)}:
-            self._changed |= behind
-            self._kick.set()
+        self._follow([meeting for meeting, seq in changed.items() if seq > self._followed.get(meeting, 0)])
 
     async def close(self) -> None:
-        for stop in self._stops:
-            stop()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        if self._stop is not None:
+            self._stop()
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _heard(self, topics: Iterable[str]) -> None:
-        if changed := topics_of("m", topics):
-            self._changed.update(changed)
-            self._kick.set()
+        self._follow(topics_of("m", topics))
 
-    async def _follow_for_ever(self) -> None:
-        while True:
-            await self._kick.wait()
-            self._kick.clear()
-            changed, self._changed = self._changed, set()
-            for meeting in changed:
-                try:
-                    await self._follow(meeting)
-                except DatabaseUnavailable:
-                    # The sweep brings it back.
-                    continue
+    def _follow(self, changed: Iterable[UUID]) -> None:
+        self._changed.update(changed)
+        if self._since is None:
+            return
+        for meeting in self._changed - self._tasks.keys():
+            self._tasks[meeting] = asyncio.create_task(self._catch_up(meeting), name="agent-messaging events")
 
-    async def _follow(self, meeting: UUID) -> None:
-        followed = cast("dict[UUID, int]", self._followed)
-        after = followed.get(meeting)
-        async with self._engine.database.connection() as connection:
+    async def _catch_up(self, meeting: UUID) -> None:
+        try:
+            while meeting in self._changed:
+                self._changed.discard(meeting)
+                await self._tell_news(meeting)
+        except DatabaseUnavailable:
+            # The sweep brings it back.
+            return
+        finally:
+            del self._tasks[meeting]
+
+    async def _tell_news(self, meeting: UUID) -> None:
+        after = self._followed.get(meeting)
+        # One at a time, so that many meetings with news at once leave the connections to the calls.
+        async with self._reading, self._engine.database.connection() as connection:
             events = await meetings.events_after(connection, meeting=meeting, seq=after or 0, limit=None)
         names = await self._engine.names.of({id for event in events for id in agents_in(event)})
         for event in events:
             # A meeting that was not noted is new, or was over before: of that one nothing is told.
-            if after is not None or event.created_at >= self._since:
+            if after is not None or event.created_at >= cast("datetime", self._since):
                 for handler in self._handlers.get(event.event, ()):
                     await self._call(handler, event, names)
-            followed[meeting] = event.seq
+            self._followed[meeting] = event.seq
 
     async def _call(self, handler: EventHandler, event: EventRow, names: dict[UUID, str]) -> None:
         try:
@@ -128,8 +146,7 @@ class MeetingEvents(Generic[M]):
             if inspect.isawaitable(result):
                 await result
         except (Exception, asyncio.CancelledError) as error:
-            task = cast("asyncio.Task[None]", self._task)
-            if isinstance(error, asyncio.CancelledError) and task.cancelling():
+            if isinstance(error, asyncio.CancelledError) and self._tasks[event.meeting_id].cancelling():
                 raise
             # It harms only itself: the next event is due all the same.
             logger.exception("an event handler failed on %s of meeting %s", event.event, event.meeting_id)

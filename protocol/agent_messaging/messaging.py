@@ -142,9 +142,9 @@ class AgentMessaging(Generic[MessageType]):
     def register_handler(self, agent_external_id: str) -> Callable[[Handler[MessageType]], Handler[MessageType]]:
         """Decorate the handler of an agent's messages: `async def handler(message, context)`.
 
-        It counts from this process's next call on, or the next sweep; the agent may be registered later. What it returns answers a question, unless `reply` came
-        first; for everything else it is ignored. Each message is handled by one process at a time, at least
-        once: `context.attempt` counts.
+        It counts from this process's next call on, or its next sweep; the agent may be registered later. What it
+        returns answers a question, unless `reply` came first; for everything else it is ignored. Each message is
+        handled by one process at a time, at least once: `context.attempt` counts.
 
         Raises:
             HandlerAlreadyRegisteredError: this process has a handler for the agent. InvalidIdentifierError: no

@@ -59,7 +59,8 @@ class Presence:
         if self._waits:
             self._idle.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._idle.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await self._idle.wait()
 
     async def reads_inbox(self, agent: UUID) -> None:
         """From now on the agent counts as one that reads its own inbox."""

@@ -52,6 +52,8 @@ def join(layout: Layout, patience: Patience, *, linger: float) -> FileLock:
             f"Its log: {layout.log}. Try again. {_HELP}"
         )
     try:
+        # The last reaper removes the alias: it may have done so while we waited for it to leave.
+        prepare(layout)
         _ensure_reaper(layout, linger)
         if _answer(layout, patience) is not Answer.READY:
             _bring_up(layout, patience)

@@ -24,14 +24,18 @@ WHERE q.id = ANY ($1::uuid[]);
 UPDATE questions SET awaited_by = $2 WHERE id = $1 AND state = 'open';
 
 -- name: release_questions
--- Waits of process $2 have ended: answers that nobody took are the inbox's. Says to whose.
-WITH released AS (
-    UPDATE questions SET awaited_by = NULL
-    WHERE id IN (SELECT id FROM questions WHERE id = ANY ($1::uuid[]) ORDER BY id FOR UPDATE) AND awaited_by = $2
-    RETURNING answer_id
-)
-UPDATE deliveries d SET claimed_by = NULL FROM released r
-WHERE d.message_id = r.answer_id AND d.claimed_by = $2 AND d.read_at IS NULL
+-- Waits of process $2 have ended: what is answered from here on is the inbox's.
+UPDATE questions SET awaited_by = NULL
+WHERE id IN (SELECT id FROM questions WHERE id = ANY ($1::uuid[]) ORDER BY id FOR UPDATE) AND awaited_by = $2;
+
+-- name: release_answers
+-- And so is what was answered before and nobody took. A statement of its own, after the other: it must see an answer for
+-- whose commit that one has waited. Says to whom.
+UPDATE deliveries d SET claimed_by = NULL
+FROM (SELECT d.message_id FROM deliveries d JOIN questions q ON q.answer_id = d.message_id
+      WHERE q.id = ANY ($1::uuid[]) AND d.claimed_by = $2 AND d.read_at IS NULL
+      ORDER BY d.message_id FOR UPDATE OF d) n
+WHERE d.message_id = n.message_id
 RETURNING d.recipient_id;
 
 -- name: find_question_to_answer

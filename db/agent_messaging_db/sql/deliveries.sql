@@ -36,7 +36,8 @@ SET claimed_by = NULL, error = $4,
     retry_at = least(clock_timestamp() + make_interval(secs => $3),
                      (SELECT greatest(q.reply_by - interval '50 milliseconds', clock_timestamp()) FROM questions q
                       WHERE q.id = d.message_id AND q.state = 'open'))
-WHERE d.message_id = $1 AND d.claimed_by = $5 AND d.attempt = $2 AND d.read_at IS NULL;
+WHERE d.message_id = $1 AND d.claimed_by = $5 AND d.attempt = $2 AND d.read_at IS NULL
+RETURNING greatest(extract(epoch FROM d.retry_at - clock_timestamp()), 0)::float8;
 
 -- name: give_back
 -- Claimed, and not handled after all. An invitation to a meeting that has ended meanwhile needs nobody any more.
@@ -45,6 +46,20 @@ SET claimed_by = NULL, attempt = greatest(d.attempt - 1, 0),
     read_at = (SELECT clock_timestamp() FROM messages m JOIN meetings g ON g.id = m.meeting_id
                WHERE m.id = d.message_id AND g.phase = 'ended')
 WHERE d.message_id = ANY ($1::uuid[]) AND d.claimed_by = $2 AND d.read_at IS NULL;
+
+-- name: claims
+-- What process $2 has claimed for the handlers of the agents in $1.
+SELECT d.message_id, d.attempt FROM deliveries d
+WHERE d.recipient_id = ANY ($1::uuid[]) AND d.read_at IS NULL AND d.claimed_by = $2
+  AND d.kind IN ('one_way', 'async', 'question', 'invitation');
+
+-- name: let_go
+-- Claimed by a process that does not know of it any more.
+UPDATE deliveries d SET claimed_by = NULL
+FROM (SELECT d.message_id FROM deliveries d JOIN unnest($1::uuid[], $2::int[]) AS n (message_id, attempt)
+      ON n.message_id = d.message_id AND n.attempt = d.attempt
+      WHERE d.claimed_by = $3 AND d.read_at IS NULL ORDER BY d.message_id FOR UPDATE OF d) n
+WHERE d.message_id = n.message_id;
 
 -- name: dead_letter
 SELECT message_id, recipient_id, question_id FROM dead_letter($1, $2, $3, $4);

@@ -20,6 +20,14 @@ WHERE d.recipient_id = $1 AND d.read_at IS NULL AND ($2::uuid IS NULL OR d.sende
   AND NOT EXISTS (SELECT FROM processes p WHERE p.id = d.claimed_by AND p.lease_until > clock_timestamp())
 ORDER BY d.id LIMIT $3;
 
+-- name: count_page
+-- How many rows `page` has in all, counted no further than $3.
+SELECT count(*) FROM (
+    SELECT FROM deliveries d
+    WHERE d.recipient_id = $1 AND d.read_at IS NULL AND ($2::uuid IS NULL OR d.sender_id = $2)
+      AND NOT EXISTS (SELECT FROM processes p WHERE p.id = d.claimed_by AND p.lease_until > clock_timestamp())
+    LIMIT $3) c;
+
 -- name: owed_questions
 -- Open questions to an agent that it has acknowledged and not answered.
 SELECT m.id, m.sender_id, m.recipient_id, m.kind, m.content, m.metadata, m.seq, m.meeting_id, m.reply_to, m.late, m.created_at,

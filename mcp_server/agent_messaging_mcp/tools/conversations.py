@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from mcp_types import ToolAnnotations
 from pydantic import Field
@@ -32,9 +32,6 @@ from agent_messaging_mcp.tools.directory import presence
 from agent_messaging_mcp.tools.positions import position
 from agent_messaging_mcp.waits import Stopping
 
-if TYPE_CHECKING:
-    pass
-
 EVERYBODY = "*"
 _DEFAULT_REPLY_WITHIN = 3_600.0
 _MOST_PRESENCES = 10
@@ -54,10 +51,11 @@ async def send(
 ) -> Result | Refusal:
     recipients = list(dict.fromkeys(names(to)))
     if EVERYBODY in recipients:
+        home = (await call_.view.me()).organization_id
         recipients = [
             agent.external_id
             for agent in await call_.view.agents(limit=1_000)
-            if agent.reachable and agent.external_id != call_.me
+            if agent.reachable and agent.organization_id == home and agent.external_id != call_.me
         ]
         if not recipients:
             return Result(

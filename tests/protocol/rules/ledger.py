@@ -25,6 +25,7 @@ class Ledger:
         self.queue = [member.agent_id for member in state.members]
         self.new = set(self.queue)
         self.attending: set[UUID] = set()
+        self.arrivals: list[UUID] = []
         self.missed: dict[UUID, int] = {}
         self.peak: dict[UUID, int] = {}
         self.skips = dict.fromkeys(self.queue, 0)
@@ -67,6 +68,9 @@ class Ledger:
             case MeetingEvent.HOST_CHANGED:
                 assert event.data["from"] == str(self.host)
                 assert agent is not None
+                if event.data["acting"]:
+                    longest = next(member for member in self.arrivals if member in self.attending)
+                    assert agent == longest, "the longest-attending member acts as host"
                 self.host = agent
             case MeetingEvent.MEETING_ENDED:
                 self._end(EndReason(str(event.data["reason"])))
@@ -95,6 +99,7 @@ class Ledger:
             self.queue.append(agent)
         self.new.discard(agent)
         self.attending.add(agent)
+        self.arrivals = [member for member in self.arrivals if member != agent] + [agent]
         self.quiet.pop(agent, None)
         self.missed[agent] = 0
         self.peak[agent] = 0

@@ -23,7 +23,7 @@ from agent_messaging.rules.meeting import (
 from agent_messaging.rules.meeting_creation import create
 from agent_messaging_db.rows import MeetingEvent, MeetingPhase, MeetingRow, MemberRow
 
-ALICE, BOB, CAROL, DAVE, STRANGER = (UUID(int=number) for number in range(1, 6))
+ALICE, BOB, CAROL, DAVE, EVE, STRANGER = (UUID(int=number) for number in range(1, 7))
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 OFFER = 120.0
 TURN = 60.0

@@ -20,9 +20,7 @@ pytestmark = pytest.mark.requirement("question:states")
         (QuestionCommand.CANCEL, QuestionState.CANCELLED),
     ],
 )
-def test_an_open_question_takes_any_one_outcome_in_time(
-    command: QuestionCommand, after: QuestionState
-) -> None:
+def test_an_open_question_takes_any_one_outcome_in_time(command: QuestionCommand, after: QuestionState) -> None:
     assert decide(QuestionState.OPEN, command) == QuestionOutcome(after, late=False)
 
 
@@ -37,9 +35,7 @@ def test_an_expired_question_is_answered_late_and_only_once() -> None:
 @pytest.mark.requirement("question:late-answer")
 @pytest.mark.parametrize("command", [QuestionCommand.DECLINE, QuestionCommand.EXPIRE, QuestionCommand.CANCEL])
 def test_an_expired_question_takes_nothing_but_an_answer(command: QuestionCommand) -> None:
-    assert decide(QuestionState.EXPIRED, command) == Refusal(
-        InvalidSessionStateError, QuestionState.EXPIRED, command
-    )
+    assert decide(QuestionState.EXPIRED, command) == Refusal(InvalidSessionStateError, QuestionState.EXPIRED, command)
 
 
 @pytest.mark.requirement("question:one-outcome")

@@ -73,9 +73,7 @@ def test_a_hundred_members_are_not_too_many() -> None:
         ({"start_by": 60.0, "deadline": 60.0}, RefusalReason.START_AFTER_DEADLINE),
     ],
 )
-def test_a_limit_out_of_range_makes_a_meeting_invalid(
-    settings: dict[str, Any], reason: RefusalReason
-) -> None:
+def test_a_limit_out_of_range_makes_a_meeting_invalid(settings: dict[str, Any], reason: RefusalReason) -> None:
     refused = created(ALICE, BOB, CAROL, **settings)
 
     assert isinstance(refused, Refusal)

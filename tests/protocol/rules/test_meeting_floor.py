@@ -84,6 +84,26 @@ def test_a_meeting_that_everyone_left_is_abandoned() -> None:
     assert play.meeting.reason is EndReason.ABANDONED
 
 
+@pytest.mark.requirement("meeting:end:abandoned")
+def test_the_pass_of_a_member_who_left_does_not_make_silence_a_decision() -> None:
+    play = started(ALICE, BOB, CAROL)
+    play.pass_on()
+    play.does(Leave(BOB))
+    play.silence(120)
+    play.silence(120)
+
+    assert play.meeting.reason is EndReason.ABANDONED
+
+
+@pytest.mark.requirement("meeting:end:all-passed")
+def test_a_last_pass_on_the_last_turn_ends_the_meeting_all_passed() -> None:
+    play = started(ALICE, BOB, max_turns=3)
+    play.pass_on()
+    play.pass_on()
+
+    assert (play.meeting.turn, play.meeting.reason) == (3, EndReason.ALL_PASSED)
+
+
 @pytest.mark.requirement("meeting:max-turns")
 def test_every_grant_counts_towards_max_turns() -> None:
     play = started(ALICE, BOB, CAROL, max_turns=4)

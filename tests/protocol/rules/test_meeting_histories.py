@@ -1,294 +1,251 @@
 """Random histories of meetings: whatever agents do, or cease to do, the promises hold.
 
-`AGENT_MESSAGING_HISTORIES=10000` plays that many (with `--timeout=0`); the default is enough for every run.
+`AGENT_MESSAGING_HISTORIES=10000` plays that many of each kind (with `--timeout=0`); the default is for every run.
 """
 
 from __future__ import annotations
 
 import os
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from random import Random
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from agent_messaging.rules import meeting_view as view
-from agent_messaging.rules.meeting import (
-    PHASES,
-    ApplyDue,
-    Attend,
-    Command,
-    End,
-    HandOver,
-    Leave,
-    MeetingState,
-    Refusal,
-    See,
-    Speak,
-    Start,
-    Transition,
-    apply_due,
-    decide,
-)
-from agent_messaging.rules.meeting_creation import create
-from agent_messaging.rules.meeting_waiting import waiting_for
-from agent_messaging_db.rows import Floor, MeetingPhase, MemberStatus
-from tests.protocol.rules.ledger import Ledger
-from tests.protocol.rules.playing import NOON, OFFER, TURN
+from agent_messaging.rules.meeting import ApplyDue, Attend, End, HandOver, Leave, See, Speak, Start, apply_due
+from tests.protocol.rules.playing import OFFER, TURN
+from tests.protocol.rules.watched import Watched
 
 HISTORIES = int(os.environ.get("AGENT_MESSAGING_HISTORIES", "200"))
-MOST = 5
+MOST = 6
+LENGTH = 80
+
+MOODS: dict[str, dict[str, float]] = {
+    "talk": {"speak": 10, "name": 5, "see": 8, "pass": 1, "attend": 2, "leave": 0.5, "sleep": 0.5, "wake": 2},
+    "clique": {"name_friend": 30, "see": 5, "attend": 1, "leave": 0.5, "name": 1},
+    "fading": {"speak": 3, "see": 4, "pass": 4, "attend": 2, "sleep": 2, "wake": 1, "leave": 1, "wait": 2},
+    "unruly": {"speak": 4, "stray": 5, "leave": 2, "attend": 4, "host": 3, "wait": 2, "name": 2, "sleep": 0.5},
+}
+"""How likely each move is while the holder is awake."""
+
+
+class Crowd:
+    """Agents with a will of their own; those that sleep have crashed, and the time of their turns runs out."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = Random(seed)
+        count = self.random.randint(2, MOST)
+        quorum = self.random.choice([None, self.random.randint(2, count)])
+        self.meeting = Watched(
+            count,
+            quorum=quorum,
+            start_by=self.random.choice([None, 300.0]),
+            deadline=self.random.choice([None, None, None, 5_000.0]),
+            max_turns=self.random.choice([200, 200, 200, 30, 3]),
+            turn_duration=self.random.choice([TURN, TURN, None]),
+        )
+        self.asleep: set[UUID] = set()
+        self.friends = self.random.sample(self.meeting.everybody, 2)
+
+    def play(self, length: int) -> None:
+        """They gather, mostly; somebody starts the meeting, mostly; and then they take their moves."""
+        everybody = self.meeting.everybody
+        some = everybody if self.chance(0.7) else everybody[: self.random.randint(0, len(everybody))]
+        for agent in self.random.sample(some, len(some)):
+            self.meeting.do(Leave(agent) if self.chance(0.1) else Attend(agent))
+        self.meeting.do(Start(everybody[0], force=self.chance(0.7)))
+        mood = self.random.choice(list(MOODS))
+        for _ in range(length):
+            if self.chance(0.1):
+                mood = self.random.choice(list(MOODS))
+            self.move(mood)
+            if self.meeting.has_ended and self.chance(0.3):
+                break
+
+    def move(self, mood: str) -> None:
+        if not self.meeting.is_active:
+            self.stray()
+            if self.chance(0.05):
+                self.meeting.wait_until_due()
+        elif self.meeting.holder in self.asleep and self.chance(0.8):
+            self.meeting.wait_until_due()
+        else:
+            weights = MOODS[mood]
+            (name,) = self.random.choices(list(weights), list(weights.values()))
+            moves: dict[str, Callable[[], None]] = {
+                "speak": lambda: self.speak(None),
+                "name": lambda: self.speak(self.anybody()),
+                "name_friend": self.name_friend,
+                "see": lambda: self.meeting.do(See(self.meeting.holder, self.meeting.turn)),
+                "pass": lambda: self.speak(self.anybody_or_none(), passing=True),
+                "attend": lambda: self.meeting.do(Attend(self.anybody())),
+                "leave": lambda: self.meeting.do(Leave(self.anybody())),
+                "sleep": lambda: self.asleep.add(self.anybody()),
+                "wake": self.wake,
+                "wait": lambda: self.meeting.wait(self.random.choice([0.5, 40.0, 70.0, 130.0, 3_000.0])),
+                "stray": self.stray,
+                "host": lambda: self.meeting.do(HandOver(self.anybody(), self.anybody())),
+            }
+            moves[name]()
+
+    def speak(self, name: UUID | None, *, passing: bool = False) -> None:
+        turn = self.random.choice([None, self.meeting.turn])
+        self.meeting.do(Speak(self.meeting.holder, turn, passing, name))
+
+    def name_friend(self) -> None:
+        one, other = self.friends
+        self.speak(other if self.meeting.holder == one else one)
+
+    def wake(self) -> None:
+        agent = self.anybody()
+        self.asleep.discard(agent)
+        self.meeting.do(Attend(agent, self.random.choice([None, 2, 10, 1_000])))
+
+    def stray(self) -> None:
+        """Anybody, a stranger too, asks for anything."""
+        agent = self.anybody(strangers=1)
+        turn = self.meeting.turn + self.random.randint(-2, 1)
+        command = self.random.choice(
+            [
+                Attend(agent, self.random.choice([None, -1, 3, 1_000])),
+                Start(agent, self.anybody_or_none(), self.chance(0.5)),
+                See(agent, turn),
+                Speak(agent, self.random.choice([None, turn]), self.chance(0.5), self.anybody_or_none()),
+                Leave(agent),
+                HandOver(agent, self.anybody(strangers=1)),
+                End(agent, "outcome") if self.chance(0.1) else ApplyDue(),
+            ]
+        )
+        self.meeting.do(command)
+
+    def chance(self, probability: float) -> bool:
+        return self.random.random() < probability
+
+    def anybody(self, *, strangers: int = 0) -> UUID:
+        return UUID(int=self.random.randint(1, len(self.meeting.everybody) + strangers))
+
+    def anybody_or_none(self) -> UUID | None:
+        return self.random.choice([None, None, self.anybody(strangers=1)])
+
+
+@pytest.mark.requirement("meeting:histories")
+@settings(max_examples=HISTORIES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(seed=st.integers(0, 2**64), length=st.integers(1, LENGTH).map(lambda less: LENGTH + 1 - less))
+def test_no_crowd_breaks_a_promise_and_every_meeting_ends_in_silence(seed: int, length: int) -> None:
+    Crowd(seed).play(length)
+
 
 agents = st.integers(1, MOST + 1).map(lambda number: UUID(int=number))
-members = st.integers(1, MOST).map(lambda number: UUID(int=number))
-names = st.one_of(st.none(), members, agents)
-moments = st.sampled_from([0.000001, 1.0, 59.0, TURN, OFFER, 10_000.0])
-
-
-def the_constraints_of_the_database_hold(state: MeetingState) -> None:
-    """The sentences of the schema's CHECK constraints on meetings and their members."""
-    meeting = state.meeting
-    active, ended = meeting.phase is MeetingPhase.ACTIVE, meeting.phase is MeetingPhase.ENDED
-    assert active == (meeting.floor is not Floor.NONE), "active exactly when there is a floor"
-    assert (meeting.floor is Floor.NONE) == (meeting.holder_id is None), "a floor has a holder"
-    assert meeting.floor is not Floor.OFFERED or meeting.floor_deadline, "an offer has a deadline"
-    assert (meeting.floor is Floor.SEEN) == (meeting.seen_seq is not None), "seen says what was seen"
-    assert ended == (meeting.reason is not None) == (meeting.ended_at is not None), "ended has a reason"
-    assert ended == (view.next_due(state) is None), "unended has something due"
-    assert meeting.turn <= meeting.max_turns, "turns are limited"
-    positions = [member.position for member in state.members]
-    assert positions == sorted(set(positions)), "positions are distinct, and members in their order"
-    for member in state.members:
-        assert 0 <= member.cursor <= meeting.last_seq
-        assert member.last_grant <= meeting.turn
-        assert member.present_since <= meeting.turn
-        assert member.joined_seq <= meeting.last_seq
-
-
-def steps_of_silence(state: MeetingState, now: datetime) -> int:
-    """How many deadlines are applied before a meeting in which nobody does anything any more has ended."""
-    deadline, steps = max(state.meeting.deadline, now), 0
-    while (due := view.next_due(state)) is not None:
-        now = max(now, due)
-        transition = apply_due(state, now)
-        assert transition is not None, "what is due is applied"
-        state, steps = transition.state, steps + 1
-        assert steps <= 2 * len(state.members) + 2, "silence ends"
-    assert state.meeting.ended_at is not None
-    assert state.meeting.ended_at <= deadline
-    return steps
+names = st.none() | agents
+moments = st.sampled_from([0.000001, 1.0, TURN, OFFER, 10_000.0])
 
 
 class Histories(RuleBasedStateMachine):
-    """Agents attend, speak, pass, leave, hand over and end, in turn or not; time passes, swept or not."""
+    """One step at a time, so that a broken promise shrinks to the shortest history that breaks it."""
 
-    state: MeetingState
-    ledger: Ledger
+    meeting: Watched
 
     @initialize(
-        count=st.sampled_from([3, 4, MOST, 2]),
-        quorum=st.none() | st.integers(2, MOST),
+        count=st.integers(2, MOST),
         start_by=st.none() | st.just(300.0),
-        deadline=st.sampled_from([None, None, 1_000.0]),
-        max_turns=st.sampled_from([200, 200, 200, 7, 1]),
-        turn_duration=st.sampled_from([TURN, TURN, None]),
-        arrived=st.sampled_from([MOST, MOST, 2, 1, 0]),
+        max_turns=st.sampled_from([200, 7, 1]),
+        turn_duration=st.sampled_from([TURN, None]),
         opened=st.sampled_from([True, True, False]),
     )
     def create(
-        self,
-        count: int,
-        quorum: int | None,
-        start_by: float | None,
-        deadline: float | None,
-        max_turns: int,
-        turn_duration: float | None,
-        arrived: int,
-        opened: bool,
+        self, count: int, start_by: float | None, max_turns: int, turn_duration: float | None, opened: bool
     ) -> None:
-        everybody = [UUID(int=number) for number in range(1, count + 1)]
-        state = create(
-            UUID(int=99),
-            everybody[0],
-            everybody,
-            NOON,
-            quorum=None if quorum is None else min(quorum, count),
-            start_by=start_by,
-            deadline=deadline,
-            max_turns=max_turns,
-            turn_duration=turn_duration,
-            offer_timeout=OFFER,
-            max_meeting_duration=86_400.0,
-        )
-        assert isinstance(state, MeetingState)
-        self.state, self.now, self.ledger = state, NOON, Ledger(state)
-        for agent in everybody[:arrived]:
-            self.do(Attend(agent))
+        self.meeting = Watched(count, start_by=start_by, max_turns=max_turns, turn_duration=turn_duration)
         if opened:
-            self.do(Start(everybody[0], force=True))
-
-    def do(self, command: Command) -> None:
-        before = self.state
-        result = decide(before, command, self.now)
-        due = apply_due(before, self.now)
-        if isinstance(result, Refusal):
-            assert result.due == due, "a refusal records what was due and nothing else"
-            assert result.state == (before if due is None else due.state)
-            if due is not None:
-                self.follow(due)
-            return
-        taken_in = before if due is None else due.state
-        assert result.state.meeting.phase in PHASES[taken_in.meeting.phase][type(command)]
-        assert due is None or result.events[: len(due.events)] == due.events, "what was due comes first"
-        self.follow(result)
-
-    def follow(self, transition: Transition) -> None:
-        before, after = self.state, transition.state
-        assert after.meeting.last_seq == before.meeting.last_seq + len(transition.events), "gapless"
-        if after is before:
-            assert transition.events == ()
-        else:
-            assert after != before
-            assert after.meeting.version == before.meeting.version + 1
-        if before.meeting.holder_id is not None and after.meeting.holder_id is not None:
-            same_turn = after.meeting.turn == before.meeting.turn
-            assert after.meeting.turn >= before.meeting.turn
-            assert not same_turn or after.meeting.holder_id == before.meeting.holder_id, "one holder a turn"
-        for member in after.members:
-            old = before.member(member.agent_id)
-            assert old is not None
-            assert member.cursor >= old.cursor, "the cursor moves forward only"
-        if before.meeting.phase is MeetingPhase.ENDED:
-            self.only_cursors_move(before, after)
-        for event in transition.events:
-            self.ledger.follow(event)
-        self.ledger.agrees_with(after)
-        self.state = after
-
-    def only_cursors_move(self, before: MeetingState, after: MeetingState) -> None:
-        assert after.meeting.reason is before.meeting.reason
-        assert after.meeting.ended_at == before.meeting.ended_at
-        for old, new in zip(before.members, after.members, strict=True):
-            assert (old.agent_id, old.status, old.position) == (new.agent_id, new.status, new.position)
-
-    def holder(self) -> UUID:
-        assert self.state.meeting.holder_id is not None
-        return self.state.meeting.holder_id
+            for agent in self.meeting.everybody:
+                self.meeting.do(Attend(agent))
+            self.meeting.do(Start(self.meeting.everybody[0]))
 
     def is_active(self) -> bool:
-        return self.state.meeting.phase is MeetingPhase.ACTIVE
+        return self.meeting.is_active
+
+    def is_open(self) -> bool:
+        return not self.meeting.has_ended
 
     @rule(agent=agents, after_seq=st.none() | st.integers(-1, 50))
     def attend(self, agent: UUID, after_seq: int | None) -> None:
-        self.do(Attend(agent, after_seq))
+        self.meeting.do(Attend(agent, after_seq))
 
+    @precondition(is_open)
     @rule(agent=agents, force=st.booleans(), name=names)
     def start(self, agent: UUID, force: bool, name: UUID | None) -> None:
-        self.do(Start(agent, name, force))
+        self.meeting.do(Start(agent, name, force))
 
     @precondition(is_active)
     @rule()
     def the_holder_is_signalled(self) -> None:
-        self.do(See(self.holder(), self.state.meeting.turn))
+        self.meeting.do(See(self.meeting.holder, self.meeting.turn))
 
     @precondition(is_active)
-    @rule(named=st.booleans(), name=names)
-    def the_holder_speaks(self, named: bool, name: UUID | None) -> None:
-        self.do(Speak(self.holder(), self.state.meeting.turn if named else None, next_speaker=name))
+    @rule(named=st.booleans(), passing=st.booleans(), name=names)
+    def the_holder_speaks_or_passes(self, named: bool, passing: bool, name: UUID | None) -> None:
+        self.meeting.do(Speak(self.meeting.holder, self.meeting.turn if named else None, passing, name))
 
     @precondition(is_active)
-    @rule(friends=st.permutations(range(1, MOST + 1)), turns=st.integers(1, 4 * MOST))
-    def two_name_each_other(self, friends: list[int], turns: int) -> None:
-        one, other = UUID(int=friends[0]), UUID(int=friends[1])
+    @rule(one=st.integers(1, MOST), other=st.integers(1, MOST), turns=st.integers(1, 4 * MOST))
+    def two_name_each_other(self, one: int, other: int, turns: int) -> None:
         for _ in range(turns):
-            if self.is_active():
-                self.do(Speak(self.holder(), next_speaker=other if self.holder() == one else one))
-
-    @precondition(is_active)
-    @rule(silent=members, turns=st.integers(1, 3 * MOST), passing=st.sampled_from([False, False, True]))
-    def one_is_silent_while_the_others_speak(self, silent: UUID, turns: int, passing: bool) -> None:
-        for _ in range(turns):
-            if not self.is_active():
-                return
-            if self.holder() == silent:
-                self.silence_until_something_is_due(times=1)
-            else:
-                self.do(See(self.holder(), self.state.meeting.turn))
-                if self.is_active():
-                    self.do(Speak(self.holder(), self.state.meeting.turn, passing))
-
-    @precondition(is_active)
-    @rule(name=names)
-    def the_holder_passes(self, name: UUID | None) -> None:
-        self.do(Speak(self.holder(), self.state.meeting.turn, passing=True, next_speaker=name))
+            if self.meeting.is_active:
+                name = UUID(int=other if self.meeting.holder == UUID(int=one) else one)
+                self.meeting.do(Speak(self.meeting.holder, next_speaker=name))
 
     @precondition(is_active)
     @rule()
     def the_holder_leaves(self) -> None:
-        self.do(Leave(self.holder()))
+        self.meeting.do(Leave(self.meeting.holder))
 
     @rule(agent=agents, lag=st.integers(-2, 1), passing=st.booleans(), name=names)
     def somebody_speaks_out_of_turn(self, agent: UUID, lag: int, passing: bool, name: UUID | None) -> None:
-        self.do(Speak(agent, self.state.meeting.turn + lag, passing, name))
+        self.meeting.do(Speak(agent, self.meeting.turn + lag, passing, name))
 
+    @precondition(is_open)
     @rule(agent=agents, lag=st.integers(-2, 1))
     def somebody_looks(self, agent: UUID, lag: int) -> None:
-        self.do(See(agent, self.state.meeting.turn + lag))
+        self.meeting.do(See(agent, self.meeting.turn + lag))
 
     @rule(agent=agents)
     def leave(self, agent: UUID) -> None:
-        self.do(Leave(agent))
+        self.meeting.do(Leave(agent))
 
+    @precondition(is_open)
     @rule(agent=agents, to=agents)
     def hand_over(self, agent: UUID, to: UUID) -> None:
-        self.do(HandOver(agent, to))
+        self.meeting.do(HandOver(agent, to))
 
     @rule(agent=agents, really=st.sampled_from([False] * 15 + [True]))
     def end(self, agent: UUID, really: bool) -> None:
-        if really or self.state.meeting.phase is MeetingPhase.ENDED:
-            self.do(End(agent, "outcome"))
+        if really or self.meeting.has_ended:
+            self.meeting.do(End(agent, "outcome"))
 
     @rule(seconds=moments)
     def time_passes(self, seconds: float) -> None:
-        self.now += timedelta(seconds=seconds)
+        self.meeting.wait(seconds)
 
+    @precondition(is_open)
     @rule()
     def somebody_sweeps(self) -> None:
-        self.do(ApplyDue())
-        if self.state.meeting.phase is MeetingPhase.ACTIVE:
-            assert apply_due(self.state, self.now) is None, "everything that was due has been applied"
+        self.meeting.do(ApplyDue())
+        assert apply_due(self.meeting.state, self.meeting.now) is None, "all that was due has been applied"
 
-    @rule(times=st.sampled_from([1, 1, 2, 3]))
-    def silence_until_something_is_due(self, times: int) -> None:
-        for _ in range(times):
-            if (due := view.next_due(self.state)) is not None:
-                self.now = max(self.now, due)
-                self.do(ApplyDue())
-
-    @invariant()
-    def everything_holds(self) -> None:
-        the_constraints_of_the_database_hold(self.state)
-        holder = self.state.member(self.state.meeting.holder_id)
-        assert holder is None or holder.status is MemberStatus.ATTENDING, "the holder attends"
-
-    @invariant()
-    def silence_for_ever_ends_the_meeting_by_its_deadline(self) -> None:
-        steps_of_silence(self.state, self.now)
-
-    @invariant()
-    def it_says_whom_it_waits_for_until_it_ends(self) -> None:
-        waiting = waiting_for(self.state, self.now)
-        assert (waiting is None) == (self.state.meeting.phase is MeetingPhase.ENDED)
-        assert waiting is None or waiting.next_at == view.next_due(self.state)
+    @precondition(is_open)
+    @rule()
+    def silence_until_something_is_due(self) -> None:
+        self.meeting.wait_until_due()
 
 
 @pytest.mark.requirement("meeting:histories")
-class TestEveryHistoryKeepsThePromisesAndEndsInSilence(Histories.TestCase):
+class TestEveryStepKeepsThePromisesAndSilenceEndsTheMeeting(Histories.TestCase):
     settings = settings(
         max_examples=HISTORIES,
-        stateful_step_count=50,
+        stateful_step_count=40,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )

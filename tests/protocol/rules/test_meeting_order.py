@@ -17,7 +17,7 @@ from agent_messaging.rules.meeting import (
     next_in_order,
 )
 from agent_messaging_db.rows import MeetingEvent, MemberStatus
-from tests.protocol.rules.playing import ALICE, BOB, CAROL, DAVE, STRANGER, Play, started
+from tests.protocol.rules.playing import ALICE, BOB, CAROL, DAVE, EVE, STRANGER, Play, started
 
 
 @pytest.mark.requirement("meeting:order")
@@ -93,6 +93,35 @@ def test_a_member_does_not_count_the_grants_from_before_it_attended() -> None:
     play.speak(naming=named)
 
     assert play.meeting.holder_id == named
+
+
+@pytest.mark.requirement("meeting:order:fairness")
+def test_a_member_does_not_count_the_grants_that_went_by_while_it_was_away() -> None:
+    play = started(ALICE, BOB, CAROL)
+    for _ in range(2):
+        play.silence(120)
+        play.speakers(2)
+    assert play.member(BOB).status is MemberStatus.AWAY
+    play.speakers(10)
+    play.attend(BOB)
+    named = ALICE if play.meeting.holder_id == CAROL else CAROL
+    play.speak(naming=named)
+
+    assert play.meeting.holder_id == named
+
+
+@pytest.mark.requirement("meeting:order:fairness")
+def test_of_several_who_waited_too_long_the_one_who_waited_longest_goes_first() -> None:
+    play = started(ALICE, BOB, CAROL, DAVE, EVE)
+    for name in (CAROL, BOB, ALICE, BOB, ALICE, BOB, ALICE):
+        play.speak(naming=name)
+    play.does(Leave(BOB))
+    play.does(Leave(EVE))
+    play.speak(naming=CAROL)
+    assert play.meeting.holder_id == DAVE
+    play.speak(naming=ALICE)
+
+    assert play.meeting.holder_id == CAROL
 
 
 @pytest.mark.requirement("meeting:next-speaker")
