@@ -126,8 +126,8 @@ def main() -> int:
         print("\nInterrupted; nothing is left behind.", file=sys.stderr)
         return interrupted.exit_code if isinstance(interrupted, Interrupted) else 130
     except Exception as failed:
-        for error in leaves(failed):
-            print(f"\nThe demo failed: {type(error).__name__}: {error}", file=sys.stderr)
+        for line in dict.fromkeys(f"\nThe demo failed: {type(error).__name__}: {error}" for error in leaves(failed)):
+            print(line, file=sys.stderr)
         return 1
     print(f"Done in {waited(began)}. No process and no file is left behind.", flush=True)
     return 0

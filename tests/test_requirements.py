@@ -95,7 +95,7 @@ def rows() -> list[tuple[str, str, str]]:
     return [(row["id"], row["sentence"], row["source"]) for row in _ROW.finditer(PAGE.read_text(encoding="utf-8"))]
 
 
-def tested() -> set[str]:
+def ids_in_tests() -> set[str]:
     ids: set[str] = set()
     for path in (ROOT / "tests").rglob("*.py"):
         if path != Path(__file__):
@@ -111,11 +111,11 @@ def test_every_requirement_has_an_id_of_its_own() -> None:
 
 
 def test_every_requirement_has_a_test() -> None:
-    assert {id for id, _, _ in rows()} - tested() == set()
+    assert {id for id, _, _ in rows()} - ids_in_tests() == set()
 
 
 def test_every_test_proves_a_requirement_that_is_written_down() -> None:
-    assert tested() - {id for id, _, _ in rows()} == set()
+    assert ids_in_tests() - {id for id, _, _ in rows()} == set()
 
 
 @pytest.mark.parametrize(("call", "error"), [(call, error) for call, errors in DESIGN.items() for error in errors])

@@ -29,11 +29,7 @@ do not edit. What has no arrow is refused. The guards (who may, with what turn) 
 
 def edges(table: Mapping[State, Mapping[Step, State]]) -> list[Edge]:
     """The arrows of a table in which every step leads to one state."""
-    return [
-        (before.value, step.value, after.value)
-        for before, row in table.items()
-        for step, after in row.items()
-    ]
+    return [(before.value, step.value, after.value) for before, row in table.items() for step, after in row.items()]
 
 
 def phase_edges() -> list[Edge]:

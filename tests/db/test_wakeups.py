@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -164,8 +163,8 @@ class Overheard(PostgresWakeups):
         super().__init__(database, lambda: _located(dsn), process=uuid4())
         self.echoed = asyncio.Event()
 
-    def _receive(self, *arguments: Any) -> None:
-        super()._receive(*arguments)
+    def _receive(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+        super()._receive(_connection, _pid, _channel, payload)
         self.echoed.set()
 
 

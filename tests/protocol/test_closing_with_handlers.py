@@ -19,7 +19,7 @@ async def opened(sdk: AgentMessaging[str], *agents: str) -> None:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    while not condition():
+    while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
         await asyncio.sleep(0.01)
 
 
