@@ -31,4 +31,8 @@ class Settings(BaseSettings):
         description="how long a call is held open; hosts cut calls from 60 s on",
     )
     progress_interval: float = Field(default=10.0, gt=0, description="how often a held call reports progress")
-    log_level: str = Field(default="WARNING", pattern="(?i)^(debug|info|warning|error|critical)$")
+    log_level: str = Field(
+        default="WARNING",
+        pattern="(?i)^(debug|info|warning|error|critical)$",
+        description="what is written to standard error: debug, info, warning, error or critical",
+    )

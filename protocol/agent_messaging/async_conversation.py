@@ -87,7 +87,7 @@ class AsyncConversation(Generic[M]):
 
     async def get_unread(self, agent_external_id: str, *, limit: int | None = None) -> list[Message[M]]:
         """Give an agent's unread messages with their ids and senders, marking nothing: the other half of
-        `mark_read`.
+        `mark_read`. Raises AgentNotFoundError.
         """
         agent = await self._reader.begin(agent_external_id)
         return await self._reader.read(agent, None, mark=False, limit=limit)
@@ -111,7 +111,9 @@ class AsyncConversation(Generic[M]):
         return [message.content for message in messages]
 
     async def mark_read(self, agent_external_id: str, message_ids: Collection[UUID]) -> int:
-        """Acknowledge messages of the agent's inbox; says how many were unread. Harmless when repeated."""
+        """Acknowledge messages of the agent's inbox; says how many were unread. Harmless when repeated. Raises
+        AgentNotFoundError.
+        """
         agent = await self._reader.begin(agent_external_id)
         if not _are_ids(message_ids):
             raise InvalidArgumentError("message_ids is a list of UUIDs, the ids of messages as `get_unread` gives them")
@@ -174,7 +176,7 @@ class AsyncConversation(Generic[M]):
         return page.messages
 
     async def get_session(self, agent_a: str, agent_b: str) -> Session | None:
-        """Give the newest asynchronous session of two agents."""
+        """Give the newest asynchronous session of two agents; raises AgentNotFoundError."""
         await self._engine.ready()
         return await read_session(self._engine, agent_a, agent_b, SessionType.ASYNC)
 

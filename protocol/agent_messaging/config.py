@@ -25,12 +25,12 @@ class Config(BaseSettings):
         extra="forbid", frozen=True, populate_by_name=True, env_ignore_empty=True, hide_input_in_errors=True
     )
 
-    postgres_host: str = "localhost"
-    postgres_port: int = Field(default=5432, ge=1, le=65535)
-    postgres_user: str = "postgres"
-    postgres_password: SecretStr = SecretStr("")
-    postgres_db: str = "agent_messaging"
-    database_url: SecretStr | None = Field(default=None, description="wins over POSTGRES_*")
+    postgres_host: str = Field(default="localhost", description="the server, if database_url is not given")
+    postgres_port: int = Field(default=5432, ge=1, le=65535, description="its port")
+    postgres_user: str = Field(default="postgres", description="the role")
+    postgres_password: SecretStr = Field(default=SecretStr(""), description="its password")
+    postgres_db: str = Field(default="agent_messaging", description="the database")
+    database_url: SecretStr | None = Field(default=None, description="postgresql://…; wins over POSTGRES_*")
     listen_database_url: SecretStr | None = Field(
         default=None,
         description="a direct connection, when database_url goes through a transaction-mode pooler",
@@ -38,26 +38,34 @@ class Config(BaseSettings):
     data_dir: Path | None = Field(
         default=None,
         validation_alias=AliasChoices("data_dir", "AGENT_MESSAGING_DATA_DIR"),
-        description="where the embedded database lives",
+        description="where the embedded database lives; the user's data directory unless given",
     )
     auto_migrate: bool = Field(default=True, description="bring the schema up to date at start")
 
     max_pool_size: int = Field(default=10, ge=2, description="connections in the pool")
 
-    default_conversation_timeout: float = Field(default=300.0, ge=0)
-    default_meeting_timeout: float = Field(default=600.0, ge=0)
-    default_turn_duration: float = Field(default=60.0, gt=0, le=LONGEST)
-    default_offer_timeout: float = Field(default=120.0, gt=0, le=LONGEST)
-    default_max_turns: int = Field(default=200, ge=1, lt=2**31)
-    max_meeting_duration: float = Field(default=86_400.0, gt=0, le=LONGEST)
+    default_conversation_timeout: float = Field(
+        default=300.0, ge=0, description="how long a wait for an answer or a message lasts"
+    )
+    default_meeting_timeout: float = Field(default=600.0, ge=0, description="how long a wait for a turn lasts")
+    default_turn_duration: float = Field(
+        default=60.0, gt=0, le=LONGEST, description="for a turn, from when its speaker has seen it"
+    )
+    default_offer_timeout: float = Field(default=120.0, gt=0, le=LONGEST, description="for a speaker to see its turn")
+    default_max_turns: int = Field(default=200, ge=1, lt=2**31, description="a meeting ends after so many")
+    max_meeting_duration: float = Field(
+        default=86_400.0, gt=0, le=LONGEST, description="every meeting ends then, whatever happens"
+    )
 
     enable_turn_timeout: bool = Field(default=True, description="false: new meetings put no limit on a turn once seen")
     auto_invoke_handlers: bool = Field(default=True, description="false: deliveries wait for resume_agent_handler")
 
-    max_message_bytes: int = Field(default=262_144, ge=1)
-    max_unread: int = Field(default=10_000, ge=1)
-    max_delivery_attempts: int = Field(default=5, ge=1)
-    handler_concurrency: int = Field(default=8, ge=1)
+    max_message_bytes: int = Field(default=262_144, ge=1, description="of a message, as JSON")
+    max_unread: int = Field(default=10_000, ge=1, description="messages in an inbox; answers get in all the same")
+    max_delivery_attempts: int = Field(default=5, ge=1, description="of a handler, before a message is given up")
+    handler_concurrency: int = Field(
+        default=8, ge=1, description="messages that one agent's handler works on at a time; waiting ones do not count"
+    )
     handler_lease: float = Field(
         default=10.0, gt=0, le=LONGEST, description="a process that is silent for this long has lost its claims"
     )

@@ -95,7 +95,9 @@ class Inbox(Generic[M]):
                 return await self._page(agent, sender, limit)
 
     async def cursor(self, agent_external_id: str, items: Iterable[InboxItem[M] | UUID]) -> str:
-        """Store which items were given to the agent; the handle is what `acknowledge` takes."""
+        """Store which items were given to the agent; the handle is what `acknowledge` takes. Raises
+        AgentNotFoundError.
+        """
         await self._engine.ready()
         agent = await self._engine.names.agent(agent_external_id)
         ids = [item if isinstance(item, UUID) else item.message_id for item in _listed(items)]
@@ -128,7 +130,9 @@ class Inbox(Generic[M]):
         return sum(marked)
 
     async def shown(self, agent_external_id: str, items: Sequence[InboxItem[M]]) -> None:
-        """Note that a result has shown these items: they no longer end an interruptible wait."""
+        """Note that a result has shown these items: they no longer end an interruptible wait. Raises
+        AgentNotFoundError.
+        """
         await self._engine.ready()
         agent = await self._engine.names.agent(agent_external_id)
         items = [item for item in _listed(items) if isinstance(item, InboxItem)]

@@ -194,7 +194,9 @@ class AgentMessaging(Generic[MessageType]):
 
     @asynccontextmanager
     async def connection(self, external_id: str) -> AsyncGenerator[None]:
-        """Count the agent as online, and as one that reads its own inbox, for as long as this is open."""
+        """Count the agent as online, and as one that reads its own inbox, for as long as this is open; raises
+        AgentNotFoundError.
+        """
         await self._engine.ready()
         agent = await self._engine.names.agent(external_id)
         await self._engine.presence.reads_inbox(agent.id)

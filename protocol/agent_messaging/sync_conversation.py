@@ -207,13 +207,13 @@ class SyncConversation(Generic[M]):
         self, agent_a: str, agent_b: str, *, after_seq: int = 0, limit: int | None = None
     ) -> list[Message[M]]:
         """Read the history of two agents across all their sessions, in order: what follows number
-        `after_seq`.
+        `after_seq`; raises AgentNotFoundError.
         """
         await self._engine.ready()
         return (await read_conversation(self._engine, agent_a, agent_b, after_seq=after_seq, limit=limit)).messages
 
     async def get_session(self, agent_a: str, agent_b: str) -> Session | None:
-        """Give the newest synchronous session of two agents."""
+        """Give the newest synchronous session of two agents; raises AgentNotFoundError."""
         await self._engine.ready()
         return await read_session(self._engine, agent_a, agent_b, SessionType.SYNC)
 

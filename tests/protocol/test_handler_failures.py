@@ -126,3 +126,45 @@ async def _ask_and_answer_by_hand(sdk: SDK) -> None:
     assert await sdk.async_conversation.wait_for_message("alice", "bob", timeout=10) == "?"
     await sdk.sync_conversation.reply("alice", "bob", "!")
     assert await asking == "!"
+
+
+@pytest.mark.requirement("handler:fencing")
+@pytest.mark.parametrize("end", ["returns", "raises", "gives up"])
+async def test_a_process_that_lost_its_lease_finishes_late_and_changes_nothing(dsn: str, end: str) -> None:
+    attempts = 1 if end == "gives up" else 5
+    async with (
+        opened(dsn, "alice", "bob", sweep_interval=SWEEP_OFF, max_delivery_attempts=attempts) as stale,
+        opened(dsn, sweep_interval=0.05) as heir,
+    ):
+        began = {sdk: asyncio.Event() for sdk in (stale, heir)}
+        go_on = {sdk: asyncio.Event() for sdk in (stale, heir)}
+
+        def make(sdk: SDK) -> None:
+            @sdk.register_handler("bob")
+            async def handle(message: Any, context: MessageContext) -> None:
+                began[sdk].set()
+                await go_on[sdk].wait()
+                if sdk is stale and end != "returns":
+                    raise ValueError("too late")
+
+        make(stale)
+        await stale.async_conversation.send("alice", "bob", "hello")
+        async with asyncio.timeout(10):
+            await began[stale].wait()
+            await stale._engine.lease.stop()  # type: ignore[attr-defined]
+            await fetch(dsn, "UPDATE processes SET lease_until = clock_timestamp()")
+            make(heir)
+            await heir.get_agent("bob")
+            await began[heir].wait()
+            (late,) = stale._handlers._tasks  # type: ignore[attr-defined]
+            go_on[stale].set()
+            await asyncio.wait([late])
+        (row,) = await fetch(dsn, "SELECT * FROM deliveries")
+        assert (row["attempt"], row["read_at"], row["dead_at"], row["retry_at"], row["error"]) == (2, *[None] * 4)
+        assert row["claimed_by"] == heir._engine.process  # type: ignore[attr-defined]
+        go_on[heir].set()
+
+        async def read() -> bool:
+            return bool(await fetch(dsn, "SELECT FROM deliveries WHERE read_at IS NOT NULL"))
+
+        await eventually(read)

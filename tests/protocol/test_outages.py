@@ -127,16 +127,17 @@ async def test_a_killed_listener_costs_no_answer_even_without_the_sweep(
         opened(dsn, "alice", "bob", sweep_interval=SWEEP_OFF) as sdk,
         opened(dsn, sweep_interval=SWEEP_OFF) as other,
     ):
+
+        async def both_listen() -> bool:
+            return all(one._engine.waiting._wakeups.hears for one in (sdk, other))  # type: ignore[attr-defined]
+
         for round in range(5):
             asking = asyncio.create_task(sdk.sync_conversation.send_and_wait("alice", "bob", round, 40))
             question = await eventually(lambda: question_is_open(other, "bob"))
+            await eventually(both_listen)
             assert await operator.terminate("agent-messaging listener") == 2
             if answer == "after the listener is back":
-
-                async def back() -> bool:
-                    return sdk._engine.waiting._wakeups.hears  # type: ignore[attr-defined]
-
-                await eventually(back)
+                await eventually(both_listen)
             await other.sync_conversation.reply("bob", "alice", -round, question_id=question)
             assert await _no_longer(10, asking) == -round
 

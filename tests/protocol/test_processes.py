@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -94,33 +93,6 @@ async def test_the_question_of_a_killed_handler_stands_and_anyone_may_answer_it(
         await sdk.sync_conversation.reply("bob", "alice", Note(text="by hand"), question_id=question)
         async with asyncio.timeout(10):
             assert (await asking).text == "by hand"
-
-
-@pytest.mark.requirement("handler:fencing")
-async def test_a_process_that_slept_past_its_lease_finishes_late_and_changes_nothing(dsn: str) -> None:
-    async with (
-        opened(dsn, "alice", "bob", message_type=Note) as sdk,
-        program("answerer", dsn, "bob", "block", "1") as sleeper,
-    ):
-        await sleeper.says("ready")
-        asking = asyncio.create_task(_ask(sdk, Note(text="?")))
-        await sleeper.says("handling")
-        sleeper.signal(signal.SIGSTOP)
-        async with program("answerer", dsn, "bob", "answer", "1") as heir:
-            await heir.says("ready")
-            assert await heir.says("handling") == "2 Note ?"
-            async with asyncio.timeout(10):
-                assert (await asking).text == "answer to ?"
-        sleeper.signal(signal.SIGCONT)
-        await sleeper.says("returning")
-        await sdk.one_way.send("alice", "bob", Note(text="and then"))
-        await sleeper.says("handling")
-        kinds = [message.message_type for message in await sdk.sync_conversation.get_conversation("alice", "bob")]
-        assert kinds == ["question", "answer", "one_way"]
-        (row,) = await fetch(
-            dsn, "SELECT attempt, read_at, dead_at, claimed_by FROM deliveries WHERE kind = 'question'"
-        )
-        assert (row["attempt"], row["read_at"] is None, row["dead_at"], row["claimed_by"]) == (2, False, None, None)
 
 
 @pytest.mark.requirement("process:asker-killed")

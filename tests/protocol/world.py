@@ -176,9 +176,6 @@ class Program:
                     return text.removeprefix(beginning).strip()
         raise AssertionError(f"the program ended and never said {beginning!r}")
 
-    def signal(self, number: signal.Signals) -> None:
-        self._process.send_signal(number)
-
     async def kill(self) -> None:
         """End it as kill -9 does: it cannot say goodbye."""
         if self._process.returncode is None:

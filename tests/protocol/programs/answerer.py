@@ -30,7 +30,6 @@ async def main(address: str, agent: str, conduct: str, lease: float) -> None:
                     time.sleep(3 * lease)  # noqa: ASYNC251 - what no handler should do
                 case _:
                     pass
-            print("returning", flush=True)
             if not context.requires_reply:
                 return None
             return message.model_copy(update={"text": f"answer to {message.text}"})
