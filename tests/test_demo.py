@@ -121,10 +121,11 @@ def test_a_demo_that_is_interrupted_ends_its_three_servers_and_leaves_nothing(tm
             read_until(demo, "asks bob, and waits")
             assert servers_of(tmp_path).keys() == {"alice", "bob", "carol"}
             demo.send_signal(signal.SIGINT)
-            _, errors = demo.communicate(timeout=30)
+            shown, errors = demo.communicate(timeout=30)
         finally:
             demo.kill()
     assert demo.returncode == 130
+    assert "A meeting" not in shown
     assert errors == "\nInterrupted; nothing is left behind.\n"
     assert everything_is_gone(tmp_path)
 

@@ -50,9 +50,7 @@ def test_the_wheel_holds_every_file_of_the_three_packages_and_nothing_else(wheel
 
 def test_the_migrations_are_found_in_the_wheel(wheel: ZipFile, tmp_path: Path):
     wheel.extractall(tmp_path)
-    code = (
-        "from agent_messaging_db import migrate; print(migrate.__file__, *(m.name for m in migrate.load()))"
-    )
+    code = "from agent_messaging_db import migrate; print(migrate.__file__, *(m.name for m in migrate.load()))"
     result = run(sys.executable, "-c", code, cwd=tmp_path, PYTHONPATH=str(tmp_path))
     assert result.returncode == 0, result.stderr
     module, *names = result.stdout.split()
@@ -96,9 +94,7 @@ def test_every_import_runs_the_allowed_way():
 )
 def test_a_planted_import_breaks_the_contract(module: str, planted: str, contract: str, tmp_path: Path):
     for package in PACKAGES:
-        shutil.copytree(
-            ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "*.sql")
-        )
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "*.sql"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     with (tmp_path / module).open("a") as file:
         file.write(f"\n{planted}\n")

@@ -35,6 +35,9 @@ SERVICES: dict[str, tuple[type, str]] = {
 # Calls that only give more than another one; they raise the same.
 LIKE = {"ask": "send_and_wait", "answer": "reply"}
 
+# Between services; it takes rows that only they have.
+INTERNAL = {"first_need"}
+
 # What a view's call does is done by this one, with its errors.
 VIEW_OF = {
     "me": "sdk.get_agent",
@@ -68,6 +71,12 @@ VIEW_OF = {
     "on_conversation_change": "sdk.get_agent",
 }
 
+_NOT_FOUND = {
+    "AgentNotFoundError": "the agent does not exist",
+    "OrganizationNotFoundError": "the organization does not exist",
+    "MeetingNotFoundError": "the meeting does not exist",
+}
+
 API_HEAD = """\
 # The Python API
 
@@ -89,15 +98,15 @@ seconds.
   ends, or the call is cancelled, what was asked or said stands, and calling again resumes.
 - **A cancelled send may have happened.** An `idempotency_key` tells: the same key with the same payload within 24 hours
   gives the first result, and sends nothing.
-- **Every call** may also raise `DatabaseUnavailableError` after bounded retries, `NotInitializedError` when the SDK is not
-  open, and `InvalidArgumentError` for an argument out of its range.
+- **Every call** may also raise `DatabaseUnavailableError` after bounded retries, `NotInitializedError` when the SDK is
+  not open, and `InvalidArgumentError` for an argument out of its range.
 """
 
 CONFIGURATION_HEAD = """\
 # Configuration
 
-Written from the code by `tools/describe_python.py`; do not edit. Environment variables, or arguments of the same name in
-small letters: `Config(database_url=…)`. Durations are seconds, sizes bytes. An empty variable is none.
+Written from the code by `tools/describe_python.py`; do not edit. Environment variables, or arguments of the same name
+in small letters: `Config(database_url=…)`. Durations are seconds, sizes bytes. An empty variable is none.
 
 If neither `DATABASE_URL` nor any `POSTGRES_*` is given, the embedded database of this user is used: a private
 PostgreSQL, started by the first of this user's processes and stopped after the last.
@@ -109,7 +118,7 @@ def calls_of(service: type) -> dict[str, Callable[..., Any]]:
     return {
         name: member
         for name, member in vars(service).items()
-        if not name.startswith("_") and inspect.isfunction(member)
+        if not name.startswith("_") and inspect.isfunction(member) and name not in INTERNAL
     }
 
 
@@ -124,9 +133,9 @@ def documented(call: object) -> tuple[str, dict[str, str]]:
     found: dict[str, str] = {}
     for names, reason in re.findall(rf"({named}): (.*?)(?=[\s.;]*(?:{named}: |$))", " ".join(raises.split())):
         found |= dict.fromkeys(names.split(", "), reason)
-    if not raises:
-        for names in re.findall(rf"[Rr]aises\s+({named})", text):
-            found |= dict.fromkeys(names.split(", "), "it does not exist" if "NotFound" in names else "")
+    if in_passing := re.search(rf"[;.]\s+[Rr]aises\s+({named})", text):
+        found |= dict.fromkeys(in_passing[1].split(", "), _NOT_FOUND.get(in_passing[1], ""))
+        text = f"{text[: in_passing.start()]}{text[in_passing.end() :]}"
     return text.strip(), found
 
 
@@ -141,12 +150,16 @@ def signature_of(path: str, call: Callable[..., Any]) -> str:
             starred = True
             written.append("*")
         written.append(str(parameter).replace("'", ""))
-    gives = str(signature.return_annotation).strip("'")
-    awaited = "await " if inspect.iscoroutinefunction(call) else ""
-    line = f"{awaited}{path}({', '.join(written)}) -> {gives}"
+    if inspect.isasyncgenfunction(inspect.unwrap(call)):
+        before, after = "async with ", ": ..."
+    else:
+        before = "await " if inspect.iscoroutinefunction(call) else ""
+        gives = str(signature.return_annotation).strip("'")
+        after = f" -> {gives}"
+    line = f"{before}{path}({', '.join(written)}){after}"
     if len(line) <= 100:
         return line
-    return "\n".join([f"{awaited}{path}(", *(f"    {parameter}," for parameter in written), f") -> {gives}"])
+    return "\n".join([f"{before}{path}(", *(f"    {parameter}," for parameter in written), f"){after}"])
 
 
 def section(path: str, call: Callable[..., Any]) -> Iterator[str]:
@@ -219,11 +232,8 @@ def settings_rows(settings: type[BaseSettings]) -> Iterator[str]:
         default = "" if field.default_factory else field.get_default()
         if isinstance(default, SecretStr):
             default = default.get_secret_value()
-        shown = (
-            ""
-            if default is None or default == ""
-            else f"`{str(default).lower() if default in (True, False) and isinstance(default, bool) else default}`"
-        )
+        words = str(default).lower() if isinstance(default, bool) else str(default)
+        shown = "" if default is None or words == "" else f"`{words}`"
         yield f"| `{variable}` | {shown} | {field.description or ''} |"
 
 

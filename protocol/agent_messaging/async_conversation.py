@@ -18,6 +18,7 @@ from agent_messaging.reading import Reader
 from agent_messaging.sending import first_result, not_to_oneself, stored
 from agent_messaging.waiting import WindowEndedError, agent_topic
 from agent_messaging_db.conversations import NewMessage, Sending
+from agent_messaging_db.errors import DatabaseUnavailable
 from agent_messaging_db.rows import IdentityRow, MessageKind, SessionType
 
 M = TypeVar("M")
@@ -149,6 +150,9 @@ class AsyncConversation(Generic[M]):
                 )
         except WindowEndedError:
             return None
+        except DatabaseUnavailable:  # at the last look; one more, as patient as any other call
+            last = await take(True)
+            return None if last is None else last.content
         return message.content
 
     async def resume_agent_handler(self, agent_external_id: str) -> int:

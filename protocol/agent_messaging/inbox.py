@@ -16,6 +16,7 @@ from agent_messaging.models import InboxItem, InboxItemKind
 from agent_messaging.reading import Reader
 from agent_messaging.waiting import WindowEndedError, agent_topic
 from agent_messaging_db import inbox
+from agent_messaging_db.errors import DatabaseUnavailable
 from agent_messaging_db.inbox import ItemRow, TurnRow
 from agent_messaging_db.pool import Connection
 from agent_messaging_db.rows import IdentityRow, MeetingPhase, MessageKind, QuestionState
@@ -82,7 +83,7 @@ class Inbox(Generic[M]):
         patience = window(timeout, self._engine.config.default_conversation_timeout)
 
         async def look() -> InboxPage[M] | None:
-            page = await self._page(agent, sender, limit)
+            page = await self._page(agent, sender, limit, patience=0)
             return page if any(_is_new(item) for item in page.items) else None
 
         async def take(page: InboxPage[M]) -> InboxPage[M]:
@@ -91,7 +92,7 @@ class Inbox(Generic[M]):
         with self._engine.presence.waiting(agent.id):
             try:
                 return await self._engine.waiting.until(look, take, topics=[agent_topic(agent.id)], window=patience)
-            except WindowEndedError:
+            except (WindowEndedError, DatabaseUnavailable):  # an outage at the last look, too
                 return await self._page(agent, sender, limit)
 
     async def cursor(self, agent_external_id: str, items: Iterable[InboxItem[M] | UUID]) -> str:
@@ -160,7 +161,7 @@ class Inbox(Generic[M]):
         """
         if not await self._engine.has_unshown_need(agent, question=question, meeting=meeting):
             return None
-        page = await self._page(agent, None, MOST_ITEMS)
+        page = await self._page(agent, None, MOST_ITEMS, patience=0)
         needs = (InboxItemKind.QUESTION, InboxItemKind.ANSWER, InboxItemKind.DECLINE, InboxItemKind.TURN)
         for item in page.items:
             own = (item.question_id == question and question is not None) or (
@@ -184,16 +185,21 @@ class Inbox(Generic[M]):
         sender = None if from_agent is None else await self._engine.names.agent(from_agent)
         return agent, sender
 
-    async def _page(self, agent: IdentityRow, sender: IdentityRow | None, limit: int) -> InboxPage[M]:
+    async def _page(
+        self, agent: IdentityRow, sender: IdentityRow | None, limit: int, *, patience: float | None = None
+    ) -> InboxPage[M]:
         of = None if sender is None else sender.id
-        async with self._engine.database.connection() as connection:
+
+        async def read(connection: Connection, _again: bool) -> tuple[list[ItemRow], list[ItemRow], list[TurnRow], int]:
             rows = await inbox.page(connection, agent=agent.id, sender=of, limit=limit + 1)
             owed = await inbox.owed_questions(connection, agent=agent.id, sender=of, limit=limit)
             turns = [] if sender is not None else await inbox.turns(connection, agent=agent.id)
-            more = 0
-            if len(rows) > limit:
-                count = await inbox.count_page(connection, agent=agent.id, sender=of, limit=limit + MOST_ITEMS)
-                more = max(1, count - limit)
+            if len(rows) <= limit:
+                return rows, owed, turns, 0
+            count = await inbox.count_page(connection, agent=agent.id, sender=of, limit=limit + MOST_ITEMS)
+            return rows, owed, turns, max(1, count - limit)
+
+        rows, owed, turns, more = await self._engine.database.run(read, patience=patience)
         rows = [row for row in rows[:limit] if not _is_over(row)]
         names = await self._engine.names.of(
             {row.sender_id for row in (*rows, *owed)} | {turn.host_id for turn in turns}

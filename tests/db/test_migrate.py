@@ -123,9 +123,7 @@ async def test_a_changed_migration_is_refused_by_name(empty_dsn: str, directory:
             await migrate.check(connection, directory=directory)
 
 
-async def test_a_migration_slipped_in_below_an_applied_one_is_refused_by_name(
-    empty_dsn: str, directory: Path
-):
+async def test_a_migration_slipped_in_below_an_applied_one_is_refused_by_name(empty_dsn: str, directory: Path):
     (directory / "0003_colour.sql").write_text("ALTER TABLE kettles ADD COLUMN colour text")
     (directory / "0002_litres.sql").rename(directory.parent / "0002_litres.sql")
     await apply(empty_dsn, directory)
@@ -153,9 +151,7 @@ async def test_waiting_for_a_stuck_process_is_bounded(empty_dsn: str, directory:
             await apply(empty_dsn, directory, lock_timeout=0.05)
 
 
-async def test_a_migration_may_take_longer_than_the_connection_allows_a_command(
-    empty_dsn: str, directory: Path
-):
+async def test_a_migration_may_take_longer_than_the_connection_allows_a_command(empty_dsn: str, directory: Path):
     (directory / "0003_slow.sql").write_text("SELECT pg_sleep(1.2)")
     connection = await asyncpg.connect(empty_dsn, command_timeout=1)
     try:
@@ -181,16 +177,12 @@ asyncio.run(main())
 """
 
 
-async def test_of_five_processes_starting_at_once_one_migrates_and_none_fails(
-    empty_dsn: str, directory: Path
-):
+async def test_of_five_processes_starting_at_once_one_migrates_and_none_fails(empty_dsn: str, directory: Path):
     (directory / "0003_slow.sql").write_text("SELECT pg_sleep(0.3)")  # long enough for the others to arrive
     async with connect(empty_dsn) as connection:
         database = await connection.fetchval("SELECT current_database()")
         # Under an owner's stricter default, too, what is read after the wait must be what is there.
-        await connection.execute(
-            f"ALTER DATABASE {database} SET default_transaction_isolation = 'repeatable read'"
-        )
+        await connection.execute(f"ALTER DATABASE {database} SET default_transaction_isolation = 'repeatable read'")
     async with asyncio.timeout(40):
         processes = [
             await asyncio.create_subprocess_exec(

@@ -152,7 +152,8 @@ async def test_a_process_that_lost_its_lease_finishes_late_and_changes_nothing(d
         async with asyncio.timeout(10):
             await began[stale].wait()
             await stale._engine.lease.stop()  # type: ignore[attr-defined]
-            await fetch(dsn, "UPDATE processes SET lease_until = clock_timestamp()")
+            process = stale._engine.process  # type: ignore[attr-defined]
+            await fetch(dsn, "UPDATE processes SET lease_until = clock_timestamp() WHERE id = $1", process)
             make(heir)
             await heir.get_agent("bob")
             await began[heir].wait()
@@ -168,3 +169,38 @@ async def test_a_process_that_lost_its_lease_finishes_late_and_changes_nothing(d
             return bool(await fetch(dsn, "SELECT FROM deliveries WHERE read_at IS NOT NULL"))
 
         await eventually(read)
+
+
+@pytest.mark.requirement("handler:claims-need-a-lease")
+async def test_a_process_without_a_lease_claims_nothing(dsn: str) -> None:
+    async with opened(dsn, "alice", "bob", sweep_interval=0.02, handler_lease=60) as sdk:
+        attempts: list[int] = []
+        go_on = asyncio.Event()
+
+        @sdk.register_handler("bob")
+        async def handle(message: Any, context: MessageContext) -> None:
+            attempts.append(context.attempt)
+            await go_on.wait()
+
+        await sdk.async_conversation.send("alice", "bob", "hello")
+
+        async def began() -> bool:
+            return bool(attempts)
+
+        await eventually(began)
+        await fetch(dsn, "UPDATE processes SET lease_until = clock_timestamp()")
+        rounds = sdk._sweep._round  # type: ignore[attr-defined]
+
+        async def swept() -> bool:
+            return sdk._sweep._round > rounds + 5  # type: ignore[attr-defined]
+
+        await eventually(swept)
+        assert attempts == [1], "or it would claim what it is handling, again and again"
+        await fetch(dsn, "UPDATE processes SET lease_until = clock_timestamp() + interval '1 minute'")
+        go_on.set()
+
+        async def read() -> bool:
+            return bool(await fetch(dsn, "SELECT FROM deliveries WHERE read_at IS NOT NULL"))
+
+        await eventually(read)
+        assert attempts == [1]

@@ -240,5 +240,5 @@ async def test_leaving_speaking_passing_and_running_out_of_time_at_once_each_tur
         turn_ends = [e.turn for e in entries if e.kind in ("agent_spoke", "turn_passed", "agent_timed_out")]
 
         assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
-        assert len(turn_ends) > 5
+        assert len(turn_ends) > 2
         assert all(before < after for before, after in itertools.pairwise(turn_ends))

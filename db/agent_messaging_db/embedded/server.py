@@ -71,6 +71,8 @@ def status(layout: Layout) -> ServerStatus:
     if layout.version_directory.exists():
         prepare(layout)
     answer, _, pid = reaper.ask(str(layout.socket_directory))
+    if answer is Answer.ABSENT:
+        _tidy(layout)
     match answer:
         case Answer.READY:
             state = ServerState.RUNNING
@@ -104,6 +106,20 @@ def stop(layout: Layout) -> None:
     finally:
         if starting is not None:
             starting.close()
+    _tidy(layout)
+
+
+def _tidy(layout: Layout) -> None:
+    """Remove the alias that asking and stopping need, if there is nobody who will do it later."""
+    if layout.alias is None or not layout.alias.is_symlink():
+        return
+    if not layout.clients_lock.exists() or (alone := try_lock(layout.clients_lock, Mode.EXCLUSIVE)) is None:
+        return
+    try:
+        if reaper.is_free(str(layout.reaper_lock)):
+            layout.alias.unlink(missing_ok=True)
+    finally:
+        alone.close()
 
 
 def _answer(layout: Layout, patience: Patience) -> Answer:

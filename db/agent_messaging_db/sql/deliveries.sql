@@ -1,5 +1,6 @@
 -- name: claim
 -- For each agent in $1, claim up to $2 deliveries that nobody is handling: oldest first. Answers are for whoever waits or reads.
+-- Without a lease of its own ($3), a process claims nothing: others could claim it as well.
 -- $4: how many attempts a delivery gets; one that has had them all comes back with exhausted = true, to be given up.
 WITH wanted AS (
     SELECT picked.message_id
@@ -12,6 +13,7 @@ WITH wanted AS (
           AND NOT EXISTS (SELECT FROM processes p WHERE p.id = d.claimed_by AND p.lease_until > clock_timestamp())
         ORDER BY d.id LIMIT w.free FOR UPDATE OF d SKIP LOCKED
     ) picked
+    WHERE EXISTS (SELECT FROM processes p WHERE p.id = $3 AND p.lease_until > clock_timestamp())
 ), claimed AS (
     UPDATE deliveries d SET claimed_by = $3, attempt = d.attempt + 1 FROM wanted WHERE d.message_id = wanted.message_id
     RETURNING d.message_id, d.id, d.attempt
