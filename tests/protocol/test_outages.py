@@ -24,7 +24,6 @@ SDK = AgentMessaging[Any]
 TERMINATE = """
     SELECT count(pg_terminate_backend(pid)) AS ended FROM pg_stat_activity
     WHERE datname = $1 AND pid <> pg_backend_pid() AND backend_type = 'client backend'
-      AND application_name LIKE $2
 """
 
 
@@ -35,9 +34,9 @@ class Operator:
         self._server = server
         self._name = dsn.split("/")[-1].split("?")[0] if "@/" not in dsn else dsn.split("@/")[1].split("?")[0]
 
-    async def terminate(self, application: str = "%") -> int:
-        """End every connection, or those of one name; says how many."""
-        (row,) = await fetch(self._server, TERMINATE, self._name, application)
+    async def terminate(self) -> int:
+        """End every connection; says how many."""
+        (row,) = await fetch(self._server, TERMINATE, self._name)
         return row["ended"]
 
     @asynccontextmanager
