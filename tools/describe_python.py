@@ -86,7 +86,7 @@ Every public call, written from the code by `tools/describe_python.py`; do not e
 ```python
 from agent_messaging import AgentMessaging
 
-async with AgentMessaging[MyMessage](config) as sdk:   # both are optional
+async with AgentMessaging[MyMessage](config) as sdk:  # both are optional
     ...
 ```
 

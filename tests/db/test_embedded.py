@@ -488,6 +488,9 @@ async def test_a_server_that_was_started_by_hand_is_joined(data_dir: Path) -> No
 async def test_a_server_that_does_not_answer_is_neither_replaced_nor_killed(data_dir: Path) -> None:
     start_by_hand(data_dir)
     pid = pid_of(data_dir)
+    # With nobody there, it would be stopped as soon as it answers again.
+    present = try_lock(Layout(data_dir).clients_lock, Mode.SHARED)
+    assert present is not None
     os.kill(pid, signal.SIGSTOP)
     try:
         with pytest.raises(EmbeddedDatabaseError, match="is not answering"):
@@ -495,8 +498,11 @@ async def test_a_server_that_does_not_answer_is_neither_replaced_nor_killed(data
         assert embedded.status(data_dir).state is ServerState.NOT_ANSWERING
     finally:
         os.kill(pid, signal.SIGCONT)
-    await until(lambda: embedded.status(data_dir).state is ServerState.RUNNING)
-    assert pid_of(data_dir) == pid
+    try:
+        await until(lambda: embedded.status(data_dir).state is ServerState.RUNNING)
+        assert pid_of(data_dir) == pid
+    finally:
+        present.close()
 
 
 async def test_an_abandoned_start_keeps_no_server(new_dir: Path) -> None:
