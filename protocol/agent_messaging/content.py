@@ -17,6 +17,7 @@ from agent_messaging.errors import InvalidMessageError
 M = TypeVar("M")
 
 MAX_DEPTH = 64
+MAX_METADATA = 65_536
 MAX_INTEGER = 2**63 - 1
 MIN_INTEGER = -(2**63)
 _SUSPECT = re.compile(r"\\u0000|\d{19}")  # a NUL, or digits enough for an integer beyond 64 bits
@@ -66,7 +67,8 @@ class Codec(Generic[M]):
         if _SUSPECT.search(text) or text.count("[") + text.count("{") > MAX_DEPTH:
             _walk(_parse(text), depth=0)
         try:
-            same = adapter.validate_json(text) == checked
+            # With what was given, not with what validation made of it: accepted means that it comes back equal.
+            same = bool(adapter.validate_json(text) == message)
         except (ValidationError, ValueError) as error:
             raise InvalidMessageError(f"the message could not be read back: {_cause(error)}") from error
         if not same:
@@ -83,7 +85,12 @@ def encode_metadata(metadata: dict[str, Any] | None) -> str | None:
         return None
     if not isinstance(metadata, dict):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidMessageError(f"metadata is a dict, not {type(metadata).__name__}")
-    return _encode_json(metadata)
+    text = _encode_json(metadata)
+    if len(text) > MAX_METADATA:
+        raise InvalidMessageError(
+            f"the metadata is {len(text)} characters of JSON and at most {MAX_METADATA} are accepted"
+        )
+    return text
 
 
 def decode_metadata(text: str | None) -> dict[str, Any] | None:

@@ -95,7 +95,8 @@ class Engine(Generic[M]):
         await self.waiting.close()
         await self.presence.idle(DRAIN)
         with suppress(TimeoutError):  # a database that is away must not keep the process
-            await asyncio.wait_for(self.outbox.settled(), self.config.database_patience + DRAIN)
+            async with asyncio.timeout(self.config.database_patience + DRAIN):
+                await self.outbox.settled()
         await self.lease.stop()
         with suppress(DatabaseUnavailable):
             async with self.database.connection() as connection:

@@ -26,6 +26,7 @@ import pytest
 from agent_messaging_db import embedded
 from agent_messaging_db.embedded import EmbeddedDatabaseError, EmbeddedServer, ServerState, binaries, reaper
 from agent_messaging_db.embedded.layout import Layout
+from agent_messaging_db.embedded.locks import Mode, try_lock
 
 LINGER = 0.05  # seconds
 PATIENCE = 20.0  # seconds

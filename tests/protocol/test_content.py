@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field, PrivateAttr
 
 from agent_messaging import InvalidMessageError, MeetingTimeoutError
-from agent_messaging.content import MAX_DEPTH, Codec, decode_metadata, encode_metadata
+from agent_messaging.content import MAX_DEPTH, MAX_METADATA, Codec, decode_metadata, encode_metadata
 from tests.protocol.world import opened
 
 LARGEST = 262_144
@@ -117,7 +117,7 @@ def test_a_value_that_holds_itself_is_refused() -> None:
 def test_metadata_is_a_dict_of_json_values() -> None:
     assert decode_metadata(encode_metadata({"a": [1, None, "é"]})) == {"a": [1, None, "é"]}
     assert decode_metadata(encode_metadata(None)) is None
-    wrong: list[Any] = [[1], "x", 7, {1: 2}, {"a": object()}, {"a": math.nan}]
+    wrong: list[Any] = [[1], "x", 7, {1: 2}, {"a": object()}, {"a": math.nan}, {"a": "x" * MAX_METADATA}]
     for value in wrong:
         with pytest.raises(InvalidMessageError):
             encode_metadata(value)
@@ -224,6 +224,8 @@ REFUSED: list[tuple[Any, Any, str | None]] = [
     (str, "x" * LARGEST, "at most 262144"),
     (Forgetful, Forgetful(text="x", secret="y"), "changed"),
     (Forgetful, forgetful(), "changed"),
+    (int, "5", "come back changed"),
+    (Ping, {"kind": "ping"}, "come back changed"),
 ]
 
 
