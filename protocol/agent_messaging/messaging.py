@@ -10,6 +10,7 @@ from uuid import UUID
 
 from agent_messaging.agent_view import AgentView
 from agent_messaging.answering import Answers
+from agent_messaging.asking import Questions
 from agent_messaging.async_conversation import AsyncConversation
 from agent_messaging.config import Config
 from agent_messaging.directory import Directory
@@ -67,7 +68,7 @@ class AgentMessaging(Generic[MessageType]):
         self._services: Services[MessageType] = Services(
             directory=Directory(engine),
             one_way=OneWayMessenger(engine),
-            sync_conversation=SyncConversation(engine, answers, inbox),
+            sync_conversation=SyncConversation(engine, Questions(engine, answers, inbox), answers),
             async_conversation=AsyncConversation(engine, reader, self._handlers.resume),
             meeting=MeetingManager(engine, store, answers, inbox),
             inbox=inbox,

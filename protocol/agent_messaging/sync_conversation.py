@@ -2,47 +2,33 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-from agent_messaging.answering import Answers, outcome_of
+from agent_messaging.answering import Answers
+from agent_messaging.asking import Questions
 from agent_messaging.content import encode_metadata
 from agent_messaging.conversations import read_conversation, read_session
 from agent_messaging.engine import Engine, window
-from agent_messaging.errors import (
-    AgentMessagingError,
-    ConversationTimeoutError,
-    InboxFullError,
-    InvalidArgumentError,
-    SessionNotFoundError,
-    WaitInterruptedError,
-)
-from agent_messaging.identifiers import HandleKind, handle, new_id
-from agent_messaging.inbox import Inbox
-from agent_messaging.models import Answer, InboxItem, Message, Reply, Session
+from agent_messaging.errors import SessionNotFoundError
+from agent_messaging.models import Answer, Message, Reply, Session
 from agent_messaging.outbox import key_for
-from agent_messaging.sending import not_to_oneself, stored
-from agent_messaging.waiting import Window, WindowEndedError, agent_topic, question_topic
+from agent_messaging.sending import not_to_oneself
+from agent_messaging.waiting import agent_topic, question_topic
 from agent_messaging_db import conversations
-from agent_messaging_db.conversations import NewMessage, OutcomeRow, Sending
-from agent_messaging_db.keys import Key
 from agent_messaging_db.pool import Connection
-from agent_messaging_db.rows import IdentityRow, MessageKind, QuestionState, SessionType
+from agent_messaging_db.rows import SessionType
 
 M = TypeVar("M")
-
-LONGEST_REPLY_BY = 366 * 86_400.0
 
 
 class SyncConversation(Generic[M]):
     """Synchronous two-agent conversation (the design's `SyncConversation`)."""
 
-    def __init__(self, engine: Engine[M], answers: Answers[M], inbox: Inbox[M]) -> None:
+    def __init__(self, engine: Engine[M], questions: Questions[M], answers: Answers[M]) -> None:
         self._engine = engine
+        self._questions = questions
         self._answers = answers
-        self._inbox = inbox
-        self._waits: Counter[UUID] = Counter()
 
     async def send_and_wait(
         self,
@@ -108,14 +94,16 @@ class SyncConversation(Generic[M]):
         asker, recipient = await engine.names.agents([sender_external_id, recipient_external_id])
         not_to_oneself(asker, [recipient])
         patience = window(timeout, engine.config.default_conversation_timeout)
-        reply_seconds = self._reply_seconds(timeout, reply_by)
+        reply_seconds = self._questions.reply_seconds(timeout, reply_by)
         content, extra = engine.codec.encode(message), encode_metadata(metadata)
         key = key_for(asker.id, idempotency_key, "question", str(recipient.id), content, extra)
-        question = await self._standing(asker, recipient, content) if reattach and key is None else None
+        question = await self._questions.standing(asker, recipient, content) if reattach and key is None else None
         if question is None:
-            question = await self._ask(asker, recipient, content, extra, reply_seconds, key)
+            question = await self._questions.ask(asker, recipient, content, extra, reply_seconds, key)
         with engine.presence.waiting(asker.id):
-            return await self._wait(question, asker, recipient, patience, interruptible=interruptible, consume=consume)
+            return await self._questions.wait(
+                question, asker, recipient, patience, interruptible=interruptible, consume=consume
+            )
 
     async def reply(
         self,
@@ -216,147 +204,3 @@ class SyncConversation(Generic[M]):
         """Give the newest synchronous session of two agents; raises AgentNotFoundError."""
         await self._engine.ready()
         return await read_session(self._engine, agent_a, agent_b, SessionType.SYNC)
-
-    def _reply_seconds(self, timeout: float | None, reply_by: float | None) -> float:
-        default = self._engine.config.default_conversation_timeout
-        seconds = min(timeout or default, LONGEST_REPLY_BY) if reply_by is None else reply_by
-        if not isinstance(seconds, int | float) or not 0 < seconds <= LONGEST_REPLY_BY:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidArgumentError(
-                f"reply_by is a number of seconds, more than 0 and at most a year, not {str(seconds)[:40]!r}"
-            )
-        return float(seconds)
-
-    async def _standing(self, asker: IdentityRow, recipient: IdentityRow, content: str) -> UUID | None:
-        async def find(connection: Connection) -> UUID | None:
-            return await conversations.find_identical_question(
-                connection, asker=asker.id, answerer=recipient.id, content=content
-            )
-
-        question = await self._engine.read(find)
-        if question is not None:
-            await self._attach(question)
-        return question
-
-    async def _ask(
-        self,
-        asker: IdentityRow,
-        recipient: IdentityRow,
-        content: str,
-        metadata: str | None,
-        reply_seconds: float,
-        key: Key | None,
-    ) -> UUID:
-        engine = self._engine
-        try:
-            await engine.room.require([recipient])
-        except InboxFullError:
-            if (first := await self._answers.first_use(key)) is None:
-                raise
-            await self._attach(first)
-            return first
-        row = NewMessage(
-            new_id(),
-            MessageKind.QUESTION,
-            asker.id,
-            recipient.id,
-            content,
-            metadata,
-            session_id=new_id(),
-            reply_seconds=reply_seconds,
-            awaited_by=engine.process,
-        )
-        question = (await stored(engine, Sending((row,), key)))[0]
-        if question != row.id:
-            await self._attach(question)
-        return question
-
-    async def _attach(self, question: UUID) -> None:
-        async def attach(connection: Connection, _again: bool) -> None:
-            await conversations.await_question(connection, question=question, process=self._engine.process)
-
-        await self._engine.database.run(attach)
-
-    async def _wait(
-        self,
-        question: UUID,
-        asker: IdentityRow,
-        recipient: IdentityRow,
-        patience: Window,
-        *,
-        interruptible: bool,
-        consume: bool,
-    ) -> Answer[M]:
-        engine = self._engine
-
-        async def look() -> OutcomeRow | InboxItem[M] | None:
-            outcome = await engine.outbox.outcome(question)
-            if outcome is not None and outcome.state != QuestionState.OPEN:
-                return outcome
-            return await self._inbox.first_need(asker, question=question) if interruptible else None
-
-        async def take(found: OutcomeRow | InboxItem[M]) -> Answer[M] | AgentMessagingError | InboxItem[M]:
-            nonlocal consumed
-            if isinstance(found, InboxItem):
-                return found
-            # Read before it is marked read: one that is not of the message type stays in the inbox.
-            outcome = outcome_of(engine, found, recipient.external_id)
-            # Marking it read is all that can be taken: the outcome of a question is the same for everyone who
-            # waits for it.
-            if consume and found.answer_id is not None:
-                await engine.outbox.mark_read((found.answer_id, asker.id))
-                consumed = True
-            return outcome
-
-        topics = [question_topic(question), agent_topic(asker.id)] if interruptible else [question_topic(question)]
-        self._waits[question] += 1
-        consumed = False
-        found: Answer[M] | AgentMessagingError | InboxItem[M] | None
-        try:
-            found = await engine.waiting.until(look, take, topics=topics, window=patience)
-        except WindowEndedError:
-            found = None
-        except BaseException:
-            if self._was_last(question):
-                engine.outbox.release.soon(question)
-            raise
-        if self._was_last(question) and not consumed:
-            # Also an expired question: its late answer is for the inbox.
-            await engine.outbox.release(question)
-        match found:
-            case Answer():
-                return found
-            case AgentMessagingError():
-                raise found
-            case _:
-                raise await self._unanswered(question, asker, recipient, found)
-
-    def _was_last(self, question: UUID) -> bool:
-        self._waits[question] -= 1
-        if self._waits[question]:
-            return False
-        del self._waits[question]
-        return True
-
-    async def _unanswered(
-        self, question: UUID, asker: IdentityRow, recipient: IdentityRow, item: InboxItem[M] | None
-    ) -> ConversationTimeoutError | WaitInterruptedError:
-        parties = await self._engine.read(
-            lambda connection: conversations.question_parties(connection, question=question)
-        )
-        name = handle(HandleKind.QUESTION, parties[0] if parties else 0)
-        if item is not None:
-            return WaitInterruptedError(
-                f"the wait for {recipient.external_id!r} ended early: something needs {asker.external_id!r} "
-                f"({item.kind}); "
-                f"question {name} stands and its answer will be in the inbox",
-                item=item,
-                question_id=question,
-                handle=name,
-            )
-        return ConversationTimeoutError(
-            f"{recipient.external_id!r} has not answered question {name} yet; it stands until its reply_by, and the "
-            "answer will be "
-            "in the inbox. Asking again with the same idempotency_key waits for the same question",
-            question_id=question,
-            handle=name,
-        )

@@ -1,0 +1,196 @@
+"""Asking: a question is stored once, attached to again, and waited for in windows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from agent_messaging.answering import Answers, outcome_of
+from agent_messaging.engine import Engine
+from agent_messaging.errors import (
+    AgentMessagingError,
+    ConversationTimeoutError,
+    InboxFullError,
+    InvalidArgumentError,
+    WaitInterruptedError,
+)
+from agent_messaging.identifiers import HandleKind, handle, new_id
+from agent_messaging.inbox import Inbox
+from agent_messaging.models import Answer, InboxItem
+from agent_messaging.sending import stored
+from agent_messaging.waiting import Window, WindowEndedError, agent_topic, question_topic
+from agent_messaging_db import conversations
+from agent_messaging_db.conversations import NewMessage, OutcomeRow, Sending
+from agent_messaging_db.keys import Key
+from agent_messaging_db.pool import Connection
+from agent_messaging_db.rows import IdentityRow, MessageKind, QuestionState
+
+M = TypeVar("M")
+
+LONGEST_REPLY_BY = 366 * 86_400.0
+
+
+class Questions(Generic[M]):
+    """The questions that this process waits on: as long as one does, the answer is for the wait."""
+
+    def __init__(self, engine: Engine[M], answers: Answers[M], inbox: Inbox[M]) -> None:
+        self._engine = engine
+        self._answers = answers
+        self._inbox = inbox
+        self._waits: Counter[UUID] = Counter()
+
+    def reply_seconds(self, timeout: float | None, reply_by: float | None) -> float:
+        """How long the question stands: `reply_by`, or the window; raises InvalidArgumentError."""
+        default = self._engine.config.default_conversation_timeout
+        seconds = min(timeout or default, LONGEST_REPLY_BY) if reply_by is None else reply_by
+        if not isinstance(seconds, int | float) or not 0 < seconds <= LONGEST_REPLY_BY:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidArgumentError(
+                f"reply_by is a number of seconds, more than 0 and at most a year, not {str(seconds)[:40]!r}"
+            )
+        return float(seconds)
+
+    async def standing(self, asker: IdentityRow, recipient: IdentityRow, content: str) -> UUID | None:
+        """Attach to an identical question that is open and that nobody waits for, if there is one."""
+
+        async def find(connection: Connection) -> UUID | None:
+            return await conversations.find_identical_question(
+                connection, asker=asker.id, answerer=recipient.id, content=content
+            )
+
+        question = await self._engine.read(find)
+        if question is not None:
+            await self._attach(question)
+        return question
+
+    async def ask(
+        self,
+        asker: IdentityRow,
+        recipient: IdentityRow,
+        content: str,
+        metadata: str | None,
+        reply_seconds: float,
+        key: Key | None,
+    ) -> UUID:
+        """Store the question, or attach to the one that the key's first call asked; gives its id."""
+        engine = self._engine
+        try:
+            await engine.room.require([recipient])
+        except InboxFullError:
+            if (first := await self._answers.first_use(key)) is None:
+                raise
+            await self._attach(first)
+            return first
+        row = NewMessage(
+            new_id(),
+            MessageKind.QUESTION,
+            asker.id,
+            recipient.id,
+            content,
+            metadata,
+            session_id=new_id(),
+            reply_seconds=reply_seconds,
+            awaited_by=engine.process,
+        )
+        question = (await stored(engine, Sending((row,), key)))[0]
+        if question != row.id:
+            await self._attach(question)
+        return question
+
+    async def _attach(self, question: UUID) -> None:
+        async def attach(connection: Connection, _again: bool) -> None:
+            await conversations.await_question(connection, question=question, process=self._engine.process)
+
+        try:
+            await self._engine.database.run(attach)
+        except BaseException:
+            # It may have been written, and nobody will wait: the answer is the inbox's.
+            if not self._waits[question]:
+                self._engine.outbox.release.soon(question)
+            raise
+
+    async def wait(
+        self,
+        question: UUID,
+        asker: IdentityRow,
+        recipient: IdentityRow,
+        patience: Window,
+        *,
+        interruptible: bool,
+        consume: bool,
+    ) -> Answer[M]:
+        """Wait for the outcome of a question; see SyncConversation.ask for what it raises."""
+        engine = self._engine
+
+        async def look() -> OutcomeRow | InboxItem[M] | None:
+            outcome = await engine.outbox.outcome(question)
+            if outcome is not None and outcome.state != QuestionState.OPEN:
+                return outcome
+            return await self._inbox.first_need(asker, question=question) if interruptible else None
+
+        async def take(found: OutcomeRow | InboxItem[M]) -> Answer[M] | AgentMessagingError | InboxItem[M]:
+            nonlocal consumed
+            if isinstance(found, InboxItem):
+                return found
+            # Read before it is marked read: one that is not of the message type stays in the inbox.
+            outcome = outcome_of(engine, found, recipient.external_id)
+            # Marking it read is all that can be taken: the outcome of a question is the same for everyone who
+            # waits for it.
+            if consume and found.answer_id is not None:
+                await engine.outbox.mark_read((found.answer_id, asker.id))
+                consumed = True
+            return outcome
+
+        topics = [question_topic(question), agent_topic(asker.id)] if interruptible else [question_topic(question)]
+        self._waits[question] += 1
+        consumed = False
+        found: Answer[M] | AgentMessagingError | InboxItem[M] | None
+        try:
+            found = await engine.waiting.until(look, take, topics=topics, window=patience)
+        except WindowEndedError:
+            found = None
+        except BaseException:
+            if self._was_last(question):
+                engine.outbox.release.soon(question)
+            raise
+        if self._was_last(question) and not consumed:
+            # Also an expired question: its late answer is for the inbox.
+            await engine.outbox.release(question)
+        match found:
+            case Answer():
+                return found
+            case AgentMessagingError():
+                raise found
+            case _:
+                raise await self._unanswered(question, asker, recipient, found)
+
+    def _was_last(self, question: UUID) -> bool:
+        self._waits[question] -= 1
+        if self._waits[question]:
+            return False
+        del self._waits[question]
+        return True
+
+    async def _unanswered(
+        self, question: UUID, asker: IdentityRow, recipient: IdentityRow, item: InboxItem[M] | None
+    ) -> ConversationTimeoutError | WaitInterruptedError:
+        parties = await self._engine.read(
+            lambda connection: conversations.question_parties(connection, question=question)
+        )
+        name = handle(HandleKind.QUESTION, parties[0] if parties else 0)
+        if item is not None:
+            return WaitInterruptedError(
+                f"the wait for {recipient.external_id!r} ended early: something needs {asker.external_id!r} "
+                f"({item.kind}); "
+                f"question {name} stands and its answer will be in the inbox",
+                item=item,
+                question_id=question,
+                handle=name,
+            )
+        return ConversationTimeoutError(
+            f"{recipient.external_id!r} has not answered question {name} yet; it stands until its reply_by, and the "
+            "answer will be "
+            "in the inbox. Asking again with the same idempotency_key waits for the same question",
+            question_id=question,
+            handle=name,
+        )
