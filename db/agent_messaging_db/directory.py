@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from agent_messaging_db.pool import Connection
-from agent_messaging_db.rows import AgentRow, IdentityRow, OrganizationRow
+from agent_messaging_db.rows import AgentRow, IdentityRow, OrganizationListRow, OrganizationRow
 from agent_messaging_db.statements import load
 
 _SQL = load("directory")
@@ -22,6 +22,10 @@ async def get_organization(connection: Connection, *, external_id: str) -> Organ
     return None if row is None else OrganizationRow(**row)
 
 
+async def list_organizations(connection: Connection) -> list[OrganizationListRow]:
+    return [OrganizationListRow(**row) for row in await connection.fetch(_SQL["list_organizations"])]
+
+
 async def insert_agent(connection: Connection, *, id: UUID, external_id: str, organization_id: UUID, name: str) -> bool:
     """Say whether the name was free."""
     return await connection.fetchval(_SQL["insert_agent"], id, external_id, organization_id, name) is not None
@@ -29,6 +33,13 @@ async def insert_agent(connection: Connection, *, id: UUID, external_id: str, or
 
 async def get_agents(connection: Connection, *, external_ids: Iterable[str]) -> list[AgentRow]:
     return [AgentRow(**row) for row in await connection.fetch(_SQL["get_agents"], list(external_ids))]
+
+
+async def list_agents(
+    connection: Connection, *, organization_id: UUID | None, limit: int | None = None
+) -> list[AgentRow]:
+    """Give the agents of an organization, or, with None, of all."""
+    return [AgentRow(**row) for row in await connection.fetch(_SQL["list_agents"], organization_id, limit)]
 
 
 async def get_identities(
@@ -49,3 +60,7 @@ async def mutually_allowed(connection: Connection, *, organization_id: UUID) -> 
 
 async def set_permission(connection: Connection, *, organization_id: UUID, allows_id: UUID) -> None:
     await connection.execute(_SQL["set_permission"], organization_id, allows_id)
+
+
+async def unset_permission(connection: Connection, *, organization_id: UUID, allows_id: UUID) -> None:
+    await connection.execute(_SQL["unset_permission"], organization_id, allows_id)

@@ -104,6 +104,14 @@ class MeetingEvent(StrEnum):
     MEETING_ENDED = "meeting_ended"
 
 
+class TokenState(StrEnum):
+    """What a bearer token is worth; whether it is expired is for the database's clock to say."""
+
+    VALID = "valid"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+
+
 @dataclass(frozen=True, slots=True)
 class OrganizationRow:
     id: UUID
@@ -111,6 +119,19 @@ class OrganizationRow:
     name: str
     created_at: datetime
     updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OrganizationListRow:
+    """An organization in a list of all. `allows` holds external ids."""
+
+    id: UUID
+    external_id: str
+    name: str
+    created_at: datetime
+    updated_at: datetime
+    agent_count: int
+    allows: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,3 +271,19 @@ class IdentityRow:
     external_id: str
     organization_id: UUID
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRow:
+    """A bearer token and whose it is. `state` is as of the statement that read it."""
+
+    id: UUID
+    prefix: str
+    sha256: bytes
+    agent_external_id: str
+    organization_external_id: str
+    name: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    state: TokenState

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from agent_messaging.errors import (
     OrganizationNotFoundError,
 )
 from agent_messaging.identifiers import checked_external_id, is_external_id, new_id
-from agent_messaging.models import Agent, Organization
+from agent_messaging.models import Agent, Organization, OrganizationListing
 from agent_messaging_db import directory
 from agent_messaging_db.pool import Connection
 from agent_messaging_db.rows import AgentRow, IdentityRow
@@ -79,13 +80,52 @@ class Directory:
                 lambda connection: directory.get_organization(connection, external_id=external_id)
             )
         if row is None:
-            raise OrganizationNotFoundError(f"there is no organization {str(external_id)[:140]!r}; register it first")
+            near = _close_to(external_id, [other.external_id for other in await self.organizations()])
+            raise OrganizationNotFoundError(
+                f"there is no organization {str(external_id)[:140]!r}; {near or 'register it first'}"
+            )
         return Organization(
             id=row.id,
             external_id=row.external_id,
             name=row.name,
             created_at=row.created_at,
             updated_at=row.updated_at,
+        )
+
+    async def organizations(self) -> list[OrganizationListing]:
+        """See AgentMessaging.organizations."""
+        await self._engine.ready()
+        rows = await self._engine.read(directory.list_organizations)
+        allows = {row.external_id: row.allows for row in rows}
+        return [
+            OrganizationListing(
+                id=row.id,
+                external_id=row.external_id,
+                name=row.name,
+                created_at=row.created_at,
+                updated_at=row.updated_at,
+                agent_count=row.agent_count,
+                allows=tuple(row.allows),
+                reaches=tuple(other for other in row.allows if row.external_id in allows[other]),
+            )
+            for row in rows
+        ]
+
+    async def allow(self, organization: str, other: str) -> bool:
+        """See AgentMessaging.allow_organization."""
+        home, guest = await self._two(organization, other)
+
+        async def permit(connection: Connection, _again: bool) -> bool:
+            await directory.set_permission(connection, organization_id=home.id, allows_id=guest.id)
+            return guest.id in await directory.mutually_allowed(connection, organization_id=home.id)
+
+        return await self._engine.database.run(permit)
+
+    async def disallow(self, organization: str, other: str) -> None:
+        """See AgentMessaging.disallow_organization."""
+        home, guest = await self._two(organization, other)
+        await self._engine.read(
+            lambda connection: directory.unset_permission(connection, organization_id=home.id, allows_id=guest.id)
         )
 
     async def get_agent(self, external_id: str) -> Agent:
@@ -102,6 +142,26 @@ class Directory:
             )
         return agent_from(rows[0])
 
+    async def agents(self, organization: str | None = None) -> list[Agent]:
+        """See AgentMessaging.agents."""
+        await self._engine.ready()
+        home = None if organization is None else (await self.get_organization(organization)).id
+        rows = await self._engine.read(lambda connection: directory.list_agents(connection, organization_id=home))
+        return [agent_from(row) for row in rows]
+
+    async def identity(self, external_id: str) -> IdentityRow:
+        """Give an agent, for whoever may see all of them; raises AgentNotFoundError, which names near matches."""
+        try:
+            return await self._engine.names.agent(external_id)
+        except AgentNotFoundError:
+            rows = await self._engine.read(
+                lambda connection: directory.list_agents(connection, organization_id=None, limit=MOST_COMPARED)
+            )
+            near = _close_to(external_id, [row.external_id for row in rows])
+            raise AgentNotFoundError(
+                f"there is no agent {str(external_id)[:140]!r}; {near or 'register it first'}"
+            ) from None
+
     async def visible_from(self, organization: UUID, *, query: str | None = None, limit: int = 100) -> list[Agent]:
         """Give the agents that one of this organization may see: its own, and those of mutually allowed ones."""
         rows = await self._engine.read(
@@ -115,6 +175,20 @@ class Directory:
         """Give visible agents with names like this one."""
         agents = await self.visible_from(organization, limit=MOST_COMPARED)
         return difflib.get_close_matches(name, [agent.external_id for agent in agents], n=limit, cutoff=0.5)
+
+    async def _two(self, organization: str, other: str) -> tuple[Organization, Organization]:
+        await self._engine.ready()
+        home, guest = await self.get_organization(organization), await self.get_organization(other)
+        if home.id == guest.id:
+            raise InvalidArgumentError(
+                f"the agents of {home.external_id!r} reach each other anyway; name two organizations"
+            )
+        return home, guest
+
+
+def _close_to(name: object, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(str(name)[:140], names, n=3, cutoff=0.5)
+    return f"did you mean {', '.join(near)}?" if near else ""
 
 
 def _check_name(name: str) -> None:

@@ -46,6 +46,10 @@ class MeetingNotFoundError(NotFoundError):
     """No such meeting exists."""
 
 
+class TokenNotFoundError(NotFoundError):
+    """No token has this prefix."""
+
+
 class HandlerNotRegisteredError(NotFoundError):
     """Nobody would receive it: the agent has no live handler and has never read an inbox.
 

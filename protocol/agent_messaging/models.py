@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, Generic, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from agent_messaging_db.rows import (
     EndReason,
@@ -16,6 +16,7 @@ from agent_messaging_db.rows import (
     MessageKind,
     QuestionState,
     SessionType,
+    TokenState,
 )
 
 MessageType = TypeVar("MessageType")
@@ -37,7 +38,9 @@ __all__ = [
     "Message",
     "MessageContext",
     "MessageKind",
+    "NewToken",
     "Organization",
+    "OrganizationListing",
     "ParticipantStatus",
     "QuestionState",
     "Reply",
@@ -45,6 +48,8 @@ __all__ = [
     "SessionStatus",
     "SessionType",
     "Speech",
+    "Token",
+    "TokenState",
     "TurnSignal",
     "WaitingFor",
 ]
@@ -62,6 +67,16 @@ class Organization(Model):
     name: str
     created_at: datetime
     updated_at: datetime
+
+
+class OrganizationListing(Organization):
+    """An organization in a list of all. `allows`: whom it lets reach its agents; `reaches`: those of them that
+    let its agents reach theirs, too.
+    """
+
+    agent_count: int
+    allows: tuple[str, ...]
+    reaches: tuple[str, ...]
 
 
 class Agent(Model):
@@ -375,3 +390,24 @@ class InboxItem(Model, Generic[MessageType]):
     seconds_left: float | None = None
     meeting_id: UUID | None = None
     meeting_title: str | None = None
+
+
+class Token(Model):
+    """A bearer token, without what its holder keeps secret. `state` is as of when it was read."""
+
+    id: UUID
+    prefix: str
+    agent_external_id: str
+    organization_external_id: str
+    name: str
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+    state: TokenState
+
+
+class NewToken(Model):
+    """A token that was just made. `token` is the secret itself: this is the only time that it is given."""
+
+    token: str = Field(repr=False)
+    info: Token

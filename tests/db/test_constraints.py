@@ -27,6 +27,7 @@ INSERT INTO idempotency_keys (agent_id, key, hash, result) VALUES (@1, 'k', 'h',
 INSERT INTO organization_permissions (organization_id, allows_id) VALUES (@1, @1);
 INSERT INTO attachments (agent_id, kind, process_id) VALUES (@1, 'wait', @1);
 INSERT INTO inbox_cursors (agent_id, message_ids) VALUES (@1, '{}');
+INSERT INTO tokens (id, prefix, sha256, agent_id) VALUES (@1, 'prefix00', sha256('x'), @1);
 INSERT INTO meetings (id, host_id, offer_timeout, deadline, max_turns)
     VALUES (@1, @1, 1, clock_timestamp(), 5);
 INSERT INTO meeting_members (meeting_id, agent_id, invitation_id, position) VALUES (@1, @1, @1, 0);
@@ -44,6 +45,7 @@ MEMBER = "INSERT INTO meeting_members (meeting_id, agent_id, invitation_id, posi
 AGENT = "INSERT INTO agents (id, external_id, organization_id, name) VALUES"
 PERMISSION = "INSERT INTO organization_permissions (organization_id, allows_id) VALUES"
 KEY = "INSERT INTO idempotency_keys (agent_id, key, hash, result) VALUES"
+TOKEN = "INSERT INTO tokens (id, prefix, sha256, agent_id) VALUES"
 
 
 def message(pair: str, seq: str, kind: str, content: str = "'1'") -> str:
@@ -79,6 +81,11 @@ FORBIDDEN: dict[str, str] = {
     "only_answers_are_late": "UPDATE questions SET late = true",
     "deliveries_pkey": DELIVERY + " (@1, @2, @1, 'x')",
     "idempotency_keys_pkey": KEY + " (@1, 'k', 'x', 'y')",
+    "tokens_prefix_key": TOKEN + " (@2, 'prefix00', sha256('y'), @1)",
+    "tokens_agent_id_fkey": "UPDATE tokens SET agent_id = @3",
+    "a_prefix_has_eight_signs": "UPDATE tokens SET prefix = 'prefix0'",
+    "a_sha256_has_32_bytes": "UPDATE tokens SET sha256 = sha384('x')",
+    "tokens_expire_after_their_creation": "UPDATE tokens SET expires_at = created_at - interval '1 microsecond'",
     "meetings_host_id_fkey": "UPDATE meetings SET host_id = @3",
     "meetings_phase_check": "UPDATE meetings SET phase = 'paused'",
     "meetings_reason_check": "UPDATE meetings SET phase = 'ended', reason = 'bored', ended_at = clock_timestamp()",
@@ -114,6 +121,12 @@ ALSO: dict[str, list[str]] = {
         "UPDATE questions SET state = 'cancelled', answer_id = @1",
     ],
     "only_invitations_are_empty": ["UPDATE messages SET content = NULL"],
+    "a_prefix_has_eight_signs": [
+        "UPDATE tokens SET prefix = 'prefix000'",
+        "UPDATE tokens SET prefix = 'Prefix00'",
+        "UPDATE tokens SET prefix = E'prefix00\\n'",
+    ],
+    "a_sha256_has_32_bytes": ["UPDATE tokens SET sha256 = ''", "UPDATE tokens SET sha256 = sha224('x')"],
     "ended_has_a_reason": [
         "UPDATE meetings SET reason = 'by_host'",
         "UPDATE meetings SET ended_at = clock_timestamp()",
@@ -124,7 +137,10 @@ ALSO: dict[str, list[str]] = {
     "active_exactly_when_there_is_a_floor": ["UPDATE meetings SET floor = 'seen', seen_seq = 1, holder_id = @1"],
     "a_speech_has_words": [EVENT + " (@1, 2, 'agent_left', 1, NULL, '1')"],
 }
-SURROGATES = {"organizations", "agents", "processes", "sessions", "messages", "questions", "inbox_cursors", "meetings"}
+SURROGATES = {
+    *("organizations", "agents", "processes", "sessions", "messages", "questions", "inbox_cursors", "meetings"),
+    "tokens",
+}
 """Tables whose key is an id made for the row; a question's is that of its message."""
 
 
