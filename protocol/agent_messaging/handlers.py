@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import Context
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -244,6 +245,7 @@ class Handlers(Generic[M]):
         finally:
             self._claiming -= 1
         self._held.update((row.id, row.attempt) for row in claimed)
+        engine.counts.deliveries_claimed += len(claimed)
         return claimed
 
     async def _let_go(self, connection: Connection) -> None:
@@ -269,7 +271,9 @@ class Handlers(Generic[M]):
             run = HandlerRun(
                 self._engine, self._answers, row, desk.agent, desk.handler, slot=place, again=self._try_again
             )
-            task = asyncio.create_task(run(), name=f"agent-messaging handler of {desk.agent.external_id}")
+            # A handler is no part of the call, or of the other handler, that made room for it.
+            name = f"agent-messaging handler of {desk.agent.external_id}"
+            task = asyncio.create_task(run(), name=name, context=Context())
             self._tasks.add(task)
             task.add_done_callback(lambda done, row=row, place=place: self._finished(row, place, done))
 

@@ -165,6 +165,8 @@ class MeetingStore:
         )
         if saved is None:
             return None
+        for event in transition.events:
+            self._engine.counts.happened(event.event)
         deadline, now = saved
         # The clock that the save started runs from its own moment, a little after the reading.
         return Moment(replace(transition.state, meeting=replace(after, floor_deadline=deadline)), now)

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from typing import TypeAlias
 from uuid import UUID
 
-from agent_messaging.coalescing import Coalescer
 from agent_messaging.errors import InvalidArgumentError
+from agent_messaging.measures import Counts, Settled
+from agent_messaging.traced_coalescing import coalescer
 from agent_messaging.waiting import Waiting, agent_topic, question_topic
 from agent_messaging_db import conversations, inbox
 from agent_messaging_db.conversations import Answering, OutcomeRow, Sending, Verdict
@@ -17,6 +18,8 @@ from agent_messaging_db.keys import Key
 from agent_messaging_db.pool import Connection, Database
 
 Delivery: TypeAlias = tuple[UUID, UUID]  # a message and its recipient
+
+_SETTLED = {"answered": Settled.ANSWERED, "late": Settled.LATE, "declined": Settled.DECLINED}
 
 
 class Outbox:
@@ -26,20 +29,21 @@ class Outbox:
     middle.
     """
 
-    def __init__(self, database: Database, waiting: Waiting, *, process: UUID) -> None:
+    def __init__(self, database: Database, waiting: Waiting, *, process: UUID, counts: Counts | None = None) -> None:
         self._database = database
         self._waiting = waiting
         self._process = process
-        self.send = Coalescer(self._send, apart=_key_of, undo=self._unawait)
-        self.answer = Coalescer(self._answer, apart=_key_of)
-        self.outcome = Coalescer(self._outcomes)
-        self.mark_read = Coalescer(self._mark_read, undo=self._unmark)
-        self.mark_unread = Coalescer(self._mark_unread)
-        self.release = Coalescer(self._release)
+        self._counts = counts or Counts()
+        self.send = coalescer(self._send, apart=_key_of, undo=self._unawait)
+        self.answer = coalescer(self._answer, apart=_key_of)
+        self.outcome = coalescer(self._outcomes)
+        self.mark_read = coalescer(self._mark_read, undo=self._unmark)
+        self.mark_unread = coalescer(self._mark_unread)
+        self.release = coalescer(self._release)
 
     async def settled(self) -> None:
         """Wait until nothing is under way."""
-        for coalescer in (
+        for queue in (
             self.send,
             self.answer,
             self.outcome,
@@ -47,17 +51,23 @@ class Outbox:
             self.mark_unread,
             self.release,
         ):
-            await coalescer.settled()
+            await queue.settled()
 
     async def _send(self, batch: Sequence[Sending]) -> list[Verdict]:
         async def send(connection: Connection, again: bool) -> list[Verdict]:
             return await conversations.send_messages(connection, batch=batch, again=again)
 
         try:
-            return await self._database.run(send)
+            verdicts = await self._database.run(send)
         finally:
             # Also when the outcome is unknown: waking for nothing is cheap.
             self._waiting.wake({agent_topic(message.recipient_id) for sending in batch for message in sending.messages})
+        self._counts.sends.observe(len(batch))
+        for sending, verdict in zip(batch, verdicts, strict=True):
+            if verdict.verdict == "sent":
+                for message in sending.messages:
+                    self._counts.messages[message.kind] += 1
+        return verdicts
 
     def _unawait(self, sending: Sending, _verdict: Verdict) -> None:
         # Whoever asked is gone; the question stands, and its answer is the inbox's.
@@ -75,6 +85,11 @@ class Outbox:
         finally:
             askers = {agent_topic(verdict.asker_id) for verdict in verdicts if verdict.asker_id is not None}
             self._waiting.wake({question_topic(row.question_id) for row in batch} | askers)
+        self._counts.answers.observe(len(batch))
+        for row, verdict in zip(batch, verdicts, strict=True):
+            if (settled := _SETTLED.get(verdict.verdict)) is not None:
+                self._counts.messages[row.kind] += 1
+                self._counts.settled[settled] += 1
         return verdicts
 
     async def _outcomes(self, batch: Sequence[UUID]) -> list[OutcomeRow | None]:

@@ -10,11 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
 from agent_messaging.engine import Engine
 from agent_messaging.errors import MeetingNotFoundError
+from agent_messaging.measures import Settled
 from agent_messaging.meeting_store import MeetingStore
 from agent_messaging.waiting import agent_topic, meeting_topic, question_topic, topics_of
 from agent_messaging_db import conversations, meetings, presence, upkeep
@@ -47,7 +50,9 @@ class Sweep:
         self._round = 0
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._sweep_for_ever(), name="agent-messaging sweep")
+        # It outlives the call that starts it, and is no part of what that was doing.
+        sweeping = self._sweep_for_ever()
+        self._task = asyncio.create_task(sweeping, name="agent-messaging sweep", context=Context())
 
     async def close(self) -> None:
         if self._task is not None:
@@ -57,8 +62,10 @@ class Sweep:
     async def _sweep_for_ever(self) -> None:
         while True:
             await asyncio.sleep(self._engine.config.sweep_interval)
+            began = monotonic()
             try:
                 await self._sweep()
+                self._engine.counts.sweeps.observe(monotonic() - began)
             except DatabaseUnavailable:
                 logger.info("the database is away; the sweep goes on when it is back")
             except Exception:
@@ -83,6 +90,7 @@ class Sweep:
         while True:
             async with self._engine.database.connection() as connection:
                 expired = await conversations.expire_questions(connection, limit=BATCH)
+            self._engine.counts.settled[Settled.EXPIRED] += len(expired)
             self._engine.waiting.wake([question_topic(question) for question, _ in expired])
             if len(expired) < BATCH:
                 return

@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from typing import Protocol, TypeVar
 from uuid import UUID
 
+from agent_messaging.measures import Counts, WaitEnd
 from agent_messaging_db.errors import DatabaseUnavailable
 from agent_messaging_db.wakeups import Wakeups
 
@@ -114,8 +115,9 @@ class _Waiter:
 class Waiting:
     """Who waits for what in this process, and the wake-ups between processes."""
 
-    def __init__(self, wakeups: Wakeups) -> None:
+    def __init__(self, wakeups: Wakeups, counts: Counts | None = None) -> None:
         self._wakeups = wakeups
+        self._counts = counts or Counts()
         self._listeners: dict[str, set[Callable[[], None]]] = {}
         self._waiters: dict[str, set[_Waiter]] = {}
         self._taps: set[Callable[[Iterable[str]], None]] = set()
@@ -129,6 +131,11 @@ class Waiting:
         self._closing = True
         self._reset()
         await self._wakeups.close()
+
+    @property
+    def hears(self) -> bool:
+        """Whether the wake-ups of other processes arrive; if not, the sweep finds what they would have told."""
+        return self._wakeups.hears
 
     @property
     def topics(self) -> list[str]:
@@ -181,13 +188,24 @@ class Waiting:
         somebody was faster; then the same wait goes on. An unreachable database is waited out like anything
         else. Raises WindowEndedError.
         """
-        waiter = _Waiter()
+        waiter, counts, ended = _Waiter(), self._counts, WaitEnd.FAILED
         stop = _enter(self._waiters, tuple(topics), waiter)
+        counts.waits_open += 1
         try:
             with _not_counting():
-                return await self._until(look, take, waiter, window)
+                taken = await self._until(look, take, waiter, window)
+            ended = WaitEnd.FOUND
+            return taken
+        except WindowEndedError:
+            ended = WaitEnd.WINDOW_ENDED
+            raise
+        except asyncio.CancelledError:
+            ended = WaitEnd.CANCELLED
+            raise
         finally:
             stop()
+            counts.waits_open -= 1
+            counts.waits_ended[ended] += 1
 
     async def _until(
         self,

@@ -25,6 +25,8 @@ TOPIC = agent_topic(UUID(int=1))
 class Alone:
     """Wake-ups of a process that has no neighbours."""
 
+    hears = True
+
     async def start(self, *, heard: Callable[[Iterable[str]], None], reset: Callable[[], None]) -> None:
         self.reset = reset
 
