@@ -7,6 +7,10 @@ class DatabaseUnavailable(Exception):
     """The database cannot be reached or did not answer in time; a write may or may not have taken effect."""
 
 
+class AddressError(DatabaseUnavailable):
+    """The database cannot be reached by the address that is configured, as it is written."""
+
+
 class Conflict(Exception):
     """Somebody else changed the row first; read it again and decide again."""
 

@@ -8,11 +8,14 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
+from asyncpg.exceptions import ClientConfigurationError
 
-from agent_messaging_db.errors import Conflict, DatabaseUnavailable
+from agent_messaging_db import pooler, tracing
+from agent_messaging_db.errors import AddressError, Conflict, DatabaseUnavailable
 
 Connection: TypeAlias = "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]"
 Result = TypeVar("Result")
@@ -46,9 +49,46 @@ _OUTAGE = (
 _CONFLICT = (asyncpg.UniqueViolationError, asyncpg.CheckViolationError, asyncpg.NotNullViolationError)
 
 
+@dataclass(slots=True)
+class DatabaseErrors:
+    """How often something failed, tries that were repeated with success among them."""
+
+    outage: int = 0
+    deadlock: int = 0
+    other: int = 0
+
+
 async def connect(dsn: str, **options: Any) -> asyncpg.Connection[Any]:
-    """Open one connection outside the pool."""
-    return await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT, command_timeout=COMMAND_TIMEOUT, **options)
+    """Open one connection outside the pool. Raises AddressError for an address that can never be right.
+
+    A pooler that does not keep track of prepared statements would run, under the name of one of ours, what
+    another process has given that name. Through such a one no statement has a name; each takes one more round
+    trip.
+    """
+    connection = await _connect(dsn, **options)
+    if "statement_cache_size" in options:
+        return connection
+    try:
+        if await pooler.is_direct(connection) or await pooler.keeps_statements(connection):
+            return connection
+    except BaseException:
+        connection.terminate()
+        raise
+    connection.terminate()
+    return await _connect(dsn, statement_cache_size=0, **options)
+
+
+async def _connect(dsn: str, **options: Any) -> asyncpg.Connection[Any]:
+    try:
+        return await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT, command_timeout=COMMAND_TIMEOUT, **options)
+    except (asyncpg.UndefinedObjectError, asyncpg.InvalidParameterValueError) as unknown:
+        # The driver hands what it does not know to the server, which takes it for a setting.
+        raise AddressError(
+            f"the address of the database has a parameter that neither the driver nor the server knows ({unknown}); "
+            "take it out"
+        ) from unknown
+    except ClientConfigurationError as wrong:
+        raise AddressError(f"the address of the database cannot be used: {wrong}") from wrong
 
 
 class Database:
@@ -72,6 +112,17 @@ class Database:
         self._patience = patience
         self._outage = outage
         self._pool: asyncpg.Pool[Any] | None = None
+        self.errors = DatabaseErrors()
+
+    @property
+    def size(self) -> int:
+        """How many connections there are."""
+        return 0 if self._pool is None else self._pool.get_size()
+
+    @property
+    def in_use(self) -> int:
+        """How many of them are borrowed, or being opened for somebody."""
+        return 0 if self._pool is None else self._pool.get_size() - self._pool.get_idle_size()
 
     async def open(self) -> None:
         """Open the pool with one connection; raises DatabaseUnavailable."""
@@ -84,8 +135,10 @@ class Database:
         )
         try:
             await pool
+        except AddressError:
+            raise
         except DatabaseUnavailable as error:
-            raise self._outage(str(error)) from error
+            raise self._located_nowhere(error) from error
         except _OUTAGE as error:
             raise self._unavailable(error) from error
         self._pool = pool
@@ -109,11 +162,17 @@ class Database:
             async with self._pool.acquire() as connection:
                 yield connection
         except DatabaseUnavailable as error:
-            raise self._outage(str(error)) from error
+            raise self._located_nowhere(error) from error
         except _CONFLICT as error:
             raise Conflict(error.constraint_name or "") from error
         except _OUTAGE as error:
             raise self._unavailable(error) from error
+        except _TRY_AGAIN:
+            self.errors.deadlock += 1
+            raise
+        except asyncpg.PostgresError:
+            self.errors.other += 1
+            raise
 
     async def run(
         self, work: Callable[[Connection, bool], Awaitable[Result]], *, patience: float | None = None
@@ -148,11 +207,18 @@ class Database:
                 await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311
                 pause = min(pause * 2, 1.0)
 
+    def _located_nowhere(self, error: DatabaseUnavailable) -> DatabaseUnavailable:
+        self.errors.outage += 1
+        return self._outage(str(error))
+
     def _unavailable(self, error: BaseException) -> DatabaseUnavailable:
+        self.errors.outage += 1
         return self._outage(f"the database could not be reached ({type(error).__name__}); try again")
 
     async def _connect(self, *_: Any, **options: Any) -> asyncpg.Connection[Any]:
-        return await connect(await self._locate(), **options)
+        connection = await connect(await self._locate(), **options)
+        tracing.watch(connection)
+        return connection
 
 
 async def _keep_state(_: asyncpg.Connection[Any]) -> None:

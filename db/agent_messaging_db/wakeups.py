@@ -9,13 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable
+from contextvars import Context
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID
 
 import asyncpg
 
 from agent_messaging_db.errors import DatabaseUnavailable
+from agent_messaging_db.histogram import Histogram
 from agent_messaging_db.pool import Database, connect
 
 CHANNEL = "agent_messaging"
@@ -23,12 +27,19 @@ HEARTBEAT = 1.0
 SILENCE = 2.0
 MAX_PAYLOAD = 7_900  # PostgreSQL takes 7,999 bytes
 SELF_TEST = 1.0
+MOST_ON_THEIR_WAY = 64
+LATENCIES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)  # seconds
 
 logger = logging.getLogger("agent_messaging.wakeups")
 
 
 class Wakeups(Protocol):
-    """Carries topics to the other processes; never late on purpose, sometimes lost."""
+    """Carries topics to the other processes; never late on purpose, sometimes lost.
+
+    `hears` says whether topics of other processes arrive at present.
+    """
+
+    hears: bool
 
     async def start(self, *, heard: Callable[[Iterable[str]], None], reset: Callable[[], None]) -> None:
         """Begin to listen. `heard` gets the topics of other processes; `reset` says that some may have been
@@ -45,6 +56,18 @@ class Wakeups(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class WakeupCounts:
+    """What came of the wake-ups of this process. `latency`: the seconds from `publish` until this process heard
+    its own, as any other did.
+    """
+
+    published: int = 0
+    heard: int = 0
+    connections: int = 0
+    latency: Histogram = field(default_factory=lambda: Histogram(LATENCIES))
+
+
 class PostgresWakeups:
     """LISTEN and NOTIFY of PostgreSQL.
 
@@ -59,6 +82,8 @@ class PostgresWakeups:
         self._locate = locate
         self._me = process.hex
         self._pending: set[str] = set()
+        self._pending_since = 0.0
+        self._on_their_way: dict[str, float] = {}
         self._kick = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._listening = asyncio.Event()
@@ -69,12 +94,14 @@ class PostgresWakeups:
         self._sent = asyncio.Event()
         self._sent.set()
         self.hears = False
+        self.counts = WakeupCounts()
 
     async def start(self, *, heard: Callable[[Iterable[str]], None], reset: Callable[[], None]) -> None:
         self._heard, self._reset = heard, reset
+        # They outlive the call that starts them, and are no part of what it was doing.
         self._tasks = [
-            asyncio.create_task(self._listen_for_ever(), name="agent-messaging listener"),
-            asyncio.create_task(self._publish_for_ever(), name="agent-messaging publisher"),
+            asyncio.create_task(self._listen_for_ever(), name="agent-messaging listener", context=Context()),
+            asyncio.create_task(self._publish_for_ever(), name="agent-messaging publisher", context=Context()),
         ]
         # A wait that began before LISTEN is in force would be deaf; a database that is slow to listen must
         # not keep us from starting.
@@ -83,6 +110,8 @@ class PostgresWakeups:
                 await self._listening.wait()
 
     def publish(self, topics: Iterable[str]) -> None:
+        if not self._pending:
+            self._pending_since = time.monotonic()
         self._pending.update(topics)
         if self._pending:
             self._sent.clear()
@@ -103,13 +132,17 @@ class PostgresWakeups:
             await self._kick.wait()
             self._kick.clear()
             topics, self._pending = self._pending, set()
+            since = self._pending_since
             try:
                 async with self._database.connection() as connection:
                     for payload in _payloads(self._me, topics):
+                        self._expect(payload, since)
                         await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, payload)
+                self.counts.published += len(topics)
             except (DatabaseUnavailable, asyncpg.PostgresError):
                 logger.info("wake-ups are late: the database could not be reached", extra={"topics": len(topics)})
                 self._pending |= topics
+                self._pending_since = since
                 self._kick.set()
                 await asyncio.sleep(HEARTBEAT / 4)
             if not self._pending:
@@ -140,8 +173,10 @@ class PostgresWakeups:
             connection.add_termination_listener(lambda _: lost.set())
             await connection.add_listener(CHANNEL, self._receive)
             self._listening.set()
+            self.counts.connections += 1
+            self._on_their_way.clear()
             self._reset()
-            await self._test(connection)
+            await self._test()
             while not lost.is_set():
                 # Not wait_for, which before Python 3.12 loses a cancellation that comes together with the event: then
                 # closing would wait for this loop for ever.
@@ -156,11 +191,14 @@ class PostgresWakeups:
             # Closing a frozen connection waits for it; there is nothing to say goodbye for.
             connection.terminate()
 
-    async def _test(self, connection: asyncpg.Connection[Any]) -> None:
+    async def _test(self) -> None:
         self._echo.clear()
-        await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, f"{self._me}:")
         try:
             async with asyncio.timeout(SELF_TEST):
+                # Published as everything is: over the connection that listens, a pooler may well carry it back, on
+                # the process that both statements happened to get, and nothing that others publish.
+                async with self._database.connection() as connection:
+                    await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, f"{self._me}:")
                 await self._echo.wait()
             self.hears = True
         except TimeoutError:
@@ -174,8 +212,17 @@ class PostgresWakeups:
         sender, _, topics = str(payload).partition(":")
         if sender == self._me:
             self._echo.set()
+            if (since := self._on_their_way.pop(str(payload), None)) is not None:
+                self.counts.latency.observe(time.monotonic() - since)
         elif topics:
-            self._heard(topics.split(","))
+            heard = topics.split(",")
+            self.counts.heard += len(heard)
+            self._heard(heard)
+
+    def _expect(self, payload: str, since: float) -> None:
+        # Where nothing comes back, nothing must pile up.
+        if len(self._on_their_way) < MOST_ON_THEIR_WAY:
+            self._on_their_way.setdefault(payload, since)
 
 
 def _payloads(sender: str, topics: Iterable[str]) -> Iterable[str]:

@@ -82,7 +82,10 @@ class Config(BaseSettings):
     @field_validator("database_url", "listen_database_url")
     @classmethod
     def _is_an_address(cls, url: SecretStr | None) -> SecretStr | None:
-        address = urlsplit("" if url is None else url.get_secret_value())
+        try:
+            address = urlsplit("" if url is None else url.get_secret_value())
+        except ValueError:  # its words quote what may be part of a password
+            raise ValueError("the address of a database cannot be read: is a sign in it not escaped?") from None
         if url is not None and address.scheme not in ("postgresql", "postgres"):
             raise ValueError("an address of a database begins with postgresql://")
         for host in address.netloc.rpartition("@")[2].split(","):

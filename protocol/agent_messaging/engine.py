@@ -19,13 +19,14 @@ from agent_messaging.errors import (
 )
 from agent_messaging.identifiers import new_id
 from agent_messaging.lease import Lease
+from agent_messaging.measures import Counts, Measures
 from agent_messaging.names import Names
 from agent_messaging.outbox import Outbox
 from agent_messaging.presence import Presence
 from agent_messaging.room import Room
 from agent_messaging.waiting import Waiting, Window
 from agent_messaging_db import inbox, presence, server
-from agent_messaging_db.errors import DatabaseUnavailable, SchemaError
+from agent_messaging_db.errors import AddressError, DatabaseUnavailable, SchemaError
 from agent_messaging_db.migrate import check, migrate
 from agent_messaging_db.pool import Connection, Database
 from agent_messaging_db.rows import IdentityRow
@@ -59,6 +60,8 @@ class Engine(Generic[M]):
             patience=config.database_patience,
             outage=DatabaseUnavailableError,
         )
+        self.counts = Counts()
+        self.measures = Measures(self.counts, self.database, pool_limit=config.max_pool_size)
         self.names = Names(self.database)
         self.room = Room(self.database, limit=config.max_unread)
         self.presence = Presence(self.database, process=self.process)
@@ -74,14 +77,16 @@ class Engine(Generic[M]):
                 await _check_server(connection)
                 await (migrate(connection) if self.config.auto_migrate else check(connection))
                 await presence.renew_lease(connection, process=self.process, seconds=self.config.handler_lease)
-        except SchemaError as error:
+        except (SchemaError, AddressError) as error:
             await self._shut()
             raise ConfigurationError(str(error)) from error
         except BaseException:
             await self._shut()
             raise
-        self.waiting = Waiting(PostgresWakeups(self.database, self._address.locate_listener, process=self.process))
-        self.outbox = Outbox(self.database, self.waiting, process=self.process)
+        wakeups = PostgresWakeups(self.database, self._address.locate_listener, process=self.process)
+        self.measures.listen_to(wakeups)
+        self.waiting = Waiting(wakeups, self.counts)
+        self.outbox = Outbox(self.database, self.waiting, process=self.process, counts=self.counts)
         self.lease = Lease(self._address.last, process=self.process, seconds=self.config.handler_lease)
         await self.waiting.start()
         self.lease.start()

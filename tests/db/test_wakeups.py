@@ -12,6 +12,7 @@ import pytest
 from agent_messaging_db.pool import Database
 from agent_messaging_db.wakeups import CHANNEL, MAX_PAYLOAD, PostgresWakeups
 from tests.conftest import connect, execute
+from tests.db.pooler import pooled
 from tests.db.proxy import proxied
 from tests.protocol.world import eventually
 
@@ -135,6 +136,26 @@ async def test_a_connection_that_carries_no_notifications_is_known_for_it(
         await eventually(lambda: told(caplog))
         assert not here.wakeups.hears
         assert "Set LISTEN_DATABASE_URL to a direct connection" in caplog.messages[0]
+
+
+@pytest.mark.requirement("wakeups:pooler")
+@pytest.mark.parametrize("size", [1, 3])
+async def test_a_transaction_mode_pooler_is_known_for_what_it_swallows(
+    size: int, dsn: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with pooled(dsn, size=size) as pooler, process(pooler.dsn) as here:
+        await eventually(lambda: told(caplog))
+        assert not here.wakeups.hears
+        assert "Set LISTEN_DATABASE_URL to a direct connection" in caplog.messages[0]
+
+
+@pytest.mark.requirement("wakeups:pooler")
+async def test_listening_to_another_database_is_known_for_it(
+    dsn: str, server: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with process(dsn, server) as here:
+        await eventually(lambda: told(caplog))
+        assert not here.wakeups.hears
 
 
 @pytest.mark.requirement("wakeups:outage")

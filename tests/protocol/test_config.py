@@ -117,6 +117,7 @@ async def test_the_embedded_database_is_used_when_nothing_is_set(
         ("database_url", "localhost:5432/x"),
         ("database_url", "mysql://root:secret@h/x"),
         ("database_url", "postgresql://u:secret@h:port/x"),
+        ("database_url", "postgresql://u:[secret]x@h/x"),
         ("listen_database_url", "redis://h"),
         ("max_unred", 5),
     ],
