@@ -3,7 +3,7 @@
 .POSIX:
 .SUFFIXES:
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench inspector pin clean environment environment-check
+.PHONY: help demo test check format bench inspector conformance image pin clean environment environment-check
 
 ARGS =
 PYTHON = .venv/bin/python
@@ -45,6 +45,12 @@ bench: environment ## Measure the figures of docs/benchmarks.md
 
 inspector: environment ## List and call the tools with the MCP Inspector, in both eras (needs npm)
 	@PYTHON=$(PYTHON) sh tools/inspector.sh
+
+conformance: environment ## Run the official conformance suite, in both eras (needs npm)
+	@$(PYTHON) -m tools.conformance $(ARGS)
+
+image: environment ## Carry out the Dockerfile's steps without an engine, and start what comes out
+	@$(PYTHON) -m tools.dockerfile_dry_run $(ARGS)
 
 pin: ## Choose the newest allowed versions again, for every Python and platform (needs uv)
 	$(COMPILE) --group test --output-file constraints.txt pyproject.toml

@@ -20,7 +20,19 @@ def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
 
 def test_make_alone_lists_every_target_a_person_calls():
     listed = re.findall(r"^  make (\S+)", make(PATH=os.defpath).stdout, re.MULTILINE)
-    assert listed == ["help", "demo", "test", "check", "format", "bench", "inspector", "pin", "clean"]
+    assert listed == [
+        "help",
+        "demo",
+        "test",
+        "check",
+        "format",
+        "bench",
+        "inspector",
+        "conformance",
+        "image",
+        "pin",
+        "clean",
+    ]
 
 
 def test_without_a_new_enough_python_make_says_what_to_do(tmp_path: Path):

@@ -17,6 +17,7 @@ from agent_messaging.inbox import Inbox
 from agent_messaging.meetings import MeetingManager
 from agent_messaging.one_way import OneWayMessenger
 from agent_messaging.sync_conversation import SyncConversation
+from agent_messaging.tokens import Tokens
 from agent_messaging_mcp.settings import Settings
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -30,6 +31,7 @@ SERVICES: dict[str, tuple[type, str]] = {
     "sdk.async_conversation": (AsyncConversation, "Messages that queue"),
     "sdk.meeting": (MeetingManager, "Meetings"),
     "sdk.inbox": (Inbox, "The inbox as a whole"),
+    "sdk.tokens": (Tokens, "Bearer tokens"),
 }
 
 # Calls that only give more than another one; they raise the same.
@@ -149,12 +151,12 @@ def signature_of(path: str, call: Callable[..., Any]) -> str:
         if parameter.kind is parameter.KEYWORD_ONLY and not starred:
             starred = True
             written.append("*")
-        written.append(str(parameter).replace("'", ""))
+        written.append(re.sub(r": '([^']*)'", r": \1", str(parameter), count=1).replace("'", '"'))
     if inspect.isasyncgenfunction(inspect.unwrap(call)):
         before, after = "async with ", ": ..."
     else:
         before = "await " if inspect.iscoroutinefunction(call) else ""
-        gives = str(signature.return_annotation).strip("'")
+        gives = str(signature.return_annotation).strip("'").replace("builtins.", "")  # as `Tokens.list` must write it
         after = f" -> {gives}"
     line = f"{before}{path}({', '.join(written)}){after}"
     if len(line) <= 100:

@@ -14,9 +14,10 @@ from mcp_types import CallToolResult, ToolAnnotations
 from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from agent_messaging_mcp import logs
 from agent_messaging_mcp.rendering import rendered
 from agent_messaging_mcp.results import Json, Refusal
-from agent_messaging_mcp.text import one_line
+from agent_messaging_mcp.text import names, one_line
 
 Content = Annotated[Any, Field(description="Text, or JSON as text.")]
 """A message: published as a string, any JSON value is accepted, and a string is taken exactly as it was
@@ -60,6 +61,7 @@ class ToolArguments(FuncMetadata):
     tool: str
     published: dict[str, dict[str, Any]]
     required: frozenset[str]
+    count: Callable[[str, str], None]
 
     def validate_arguments(self, arguments_to_validate: dict[str, Any]) -> dict[str, Any]:
         """Pass the arguments on unchecked: raised from here, a refusal would carry the SDK's own words."""
@@ -75,7 +77,10 @@ class ToolArguments(FuncMetadata):
         try:
             checked = super().validate_arguments(self._known(arguments["sent"]))
         except ValueError as refused:
-            return rendered(Refusal(f"{self._explained(refused, arguments['sent'])} Nothing was done."))
+            refusal = Refusal(f"{self._explained(refused, arguments['sent'])} Nothing was done.")
+            with logs.called(self.tool, count=self.count) as line:
+                line.gave(refusal, {})
+            return rendered(refusal)
         return await cast("Awaitable[CallToolResult]", fn(**checked, **(arguments_to_pass_directly or {})))
 
     def pre_parse_json(self, data: dict[str, Any]) -> dict[str, Any]:
@@ -125,22 +130,6 @@ def _all_text(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(inner, str) for inner in cast("list[object]", value))
 
 
-def names(value: object) -> list[str]:
-    """The names in a list, in a list written as JSON, or in text that separates them by commas."""
-    if isinstance(value, str):
-        if value.lstrip().startswith("["):
-            try:
-                value = json.loads(value)
-            except ValueError:
-                value = value.strip(" []")
-        if isinstance(value, str):
-            value = value.split(",")
-    if not isinstance(value, list):
-        value = [value]
-    cleaned = [str(name).strip() for name in cast("list[object]", value)]
-    return [name for name in cleaned if name]
-
-
 def published(
     function: Callable[..., Awaitable[object]],
     *,
@@ -148,6 +137,7 @@ def published(
     description: str,
     annotations: ToolAnnotations,
     context_argument: str,
+    count: Callable[[str, str], None],
 ) -> Tool:
     """A tool with the schemas that every host accepts: one `type` each, and no keyword that any of them
     refuses.
@@ -167,6 +157,7 @@ def published(
         tool=name,
         published=tool.parameters["properties"],
         required=frozenset(tool.parameters.get("required", ())),
+        count=count,
     )
     return tool
 

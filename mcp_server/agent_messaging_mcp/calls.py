@@ -13,13 +13,15 @@ from mcp.server.mcpserver.context import Context
 from mcp_types import CallToolResult
 
 from agent_messaging.errors import AgentMessagingError
-from agent_messaging_mcp import identity
+from agent_messaging_mcp import identity, logs
 from agent_messaging_mcp.also import also_line, named, told_by
-from agent_messaging_mcp.errors import outage, outcome
+from agent_messaging_mcp.errors import CLIENT_GONE, outage, outcome, too_many_calls, too_many_waits
+from agent_messaging_mcp.limits import Rate, TooManyWaits
+from agent_messaging_mcp.metrics import Numbers
 from agent_messaging_mcp.rendering import rendered
 from agent_messaging_mcp.results import Refusal, Result
 from agent_messaging_mcp.service import Service
-from agent_messaging_mcp.waits import Waits
+from agent_messaging_mcp.waits import ClientGone, Waits
 
 if TYPE_CHECKING:
     from agent_messaging import AgentView
@@ -59,6 +61,8 @@ class Desk:
     service: Service
     waits: Waits
     agendas: Agendas
+    rate: Rate
+    numbers: Numbers
 
     async def view(self) -> View:
         """The protocol as the caller of this request sees it. Raises `MCPError` while the service cannot be
@@ -84,10 +88,8 @@ class Call:
         return self.view.external_id
 
     async def hold(self, seconds: float, wait: Callable[[float], Awaitable[T]]) -> T:
-        """Wait inside this call, as long as calls are held at most. Raises `Stopping` when the process is
-        about to exit.
-        """
-        return await self.desk.waits.hold(self.context, seconds, wait)
+        """Wait inside this call, as long as calls are held at most. Raises what `Waits.hold` raises."""
+        return await self.desk.waits.hold(self.context, self.me, seconds, wait)
 
 
 Function: TypeAlias = Callable[..., Awaitable[Result | Refusal]]
@@ -97,20 +99,38 @@ async def perform(
     desk: Desk, function: Function, context: Context[Any, Any], arguments: dict[str, Any]
 ) -> CallToolResult:
     """Run one tool. Raises `MCPError` for an outage and for a defect of the server."""
-    view = await desk.view()
+    tool = function.__name__
+    with desk.numbers.calling(), logs.called(tool, count=desk.numbers.called) as line:
+        if pause := desk.rate.take(identity.caller()):
+            desk.numbers.refused("rate")
+            result = too_many_calls(tool, desk.rate.per_minute, pause)
+            line.gave(result, arguments)
+            return rendered(result)
+        view = await desk.view()
+        result = await _result(Call(desk, context, view), function, arguments)
+        line.gave(result, arguments)
+        if isinstance(result, Refusal) or result.inbox:
+            return rendered(result)
+        return rendered(result, await _also(view, result))
+
+
+async def _result(call: Call, function: Function, arguments: dict[str, Any]) -> Result | Refusal:
+    tool = function.__name__
     try:
-        await view.called()
+        await call.view.called()
         try:
-            result = await function(Call(desk, context, view), **arguments)
+            return await function(call, **arguments)
         except AgentMessagingError as refused:
-            result = outcome(refused, function.__name__, arguments)
+            return outcome(refused, tool, arguments)
+        except TooManyWaits as refused:
+            call.desk.numbers.refused("waits")
+            return too_many_waits(tool, refused.most)
     except MCPError:
         raise
+    except ClientGone:
+        raise MCPError(CLIENT_GONE, "The connection that made this call is closed.") from None
     except Exception as failed:
         raise outage(failed) from None
-    if isinstance(result, Refusal) or result.inbox:
-        return rendered(result)
-    return rendered(result, await _also(view, result))
 
 
 async def _also(view: View, result: Result) -> str:

@@ -13,7 +13,7 @@ from mcp_types import INTERNAL_ERROR
 
 from agent_messaging import errors
 from agent_messaging_mcp.results import Refusal, Result
-from agent_messaging_mcp.text import call, listed, one_line
+from agent_messaging_mcp.text import call, listed, one_line, span
 
 NOT_DONE = {
     "check_inbox": "Nothing read",
@@ -32,6 +32,10 @@ NOT_DONE = {
     "get_meeting": "Nothing shown",
 }
 """What each tool has not done when it is refused: the first words that its caller reads."""
+
+TOO_MANY_REQUESTS = -32029
+CLIENT_GONE = -32001
+"""Codes of JSON-RPC errors, from the range that is left to servers."""
 
 _MEETING_IDS = re.compile(r" \[meeting [^\]]*\]| \([0-9a-f-]{36}\)")
 _NOT_DONE_EITHER = re.compile(r"^(?:not \w+|nothing was \w+|(?:no|the) meeting was (?:not )?\w+): ")
@@ -83,6 +87,25 @@ def outcome(error: errors.AgentMessagingError, tool: str, arguments: Mapping[str
             return Refusal(f"{happened} Now: take another key for another message.")
         case _:
             return Refusal(f"{happened} Now: correct the call and make it again.")
+
+
+def too_many_calls(tool: str, per_minute: int, seconds: float) -> Result:
+    """What a caller is told that called too often."""
+    return Result(
+        status="not_now",
+        happened=f"{NOT_DONE[tool]}: you have made {per_minute} calls within a minute, and more are not taken.",
+        do=f"do nothing for {span(seconds)}, then make this call again.",
+        facts={"seconds_left": round(seconds)},
+    )
+
+
+def too_many_waits(tool: str, most: int) -> Result:
+    """What a caller is told that has too many waits open."""
+    return Result(
+        status="not_now",
+        happened=f"{NOT_DONE[tool]}: {most} waits of yours are open, and one agent may have no more.",
+        do="let one of them end, or make this call with wait_seconds=0.",
+    )
 
 
 def _too_late(status: str, happened: str, next_: str, do: str, *, about: str = "") -> Result:

@@ -19,6 +19,10 @@ know.
 
 _caller: ContextVar[str] = ContextVar("caller")
 
+WhenOver: TypeAlias = Callable[[Callable[[], None]], Callable[[], None]]
+
+_when_over: ContextVar[WhenOver | None] = ContextVar("when_over", default=None)
+
 _NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -40,6 +44,24 @@ def acting_as(agent: str) -> Generator[None]:
 def caller() -> str:
     """The external id of the agent that this request acts as."""
     return _caller.get()
+
+
+@contextmanager
+def allowed_until(over: WhenOver) -> Generator[None]:
+    """Let what a request leaves behind end together with the caller's permission to make it."""
+    before = _when_over.set(over)
+    try:
+        yield
+    finally:
+        _when_over.reset(before)
+
+
+def when_over(end: Callable[[], None]) -> Callable[[], None]:
+    """Have `end()` called once when the caller may no longer call (its token is revoked or has expired);
+    gives the way out.
+    """
+    over = _when_over.get()
+    return over(end) if over is not None else lambda: None
 
 
 def name_of(directory: Path) -> str:

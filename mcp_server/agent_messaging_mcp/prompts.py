@@ -7,8 +7,7 @@ from typing import Annotated, Any
 from mcp.server import MCPServer
 from pydantic import Field
 
-from agent_messaging_mcp.arguments import names
-from agent_messaging_mcp.text import call
+from agent_messaging_mcp.text import call, names
 
 
 def answer_inbox() -> str:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
+from mcp import MCPError
 from mcp.server import MCPServer
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 
-from agent_messaging_mcp import completions, identity, prompts, resources, tools
+from agent_messaging_mcp import completions, identity, logs, prompts, resources, tools
 from agent_messaging_mcp.calls import Agendas, Desk
+from agent_messaging_mcp.errors import TOO_MANY_REQUESTS
 from agent_messaging_mcp.identity import Identify
+from agent_messaging_mcp.limits import Rate
+from agent_messaging_mcp.metrics import Numbers
 from agent_messaging_mcp.service import Service
 from agent_messaging_mcp.settings import Settings
+from agent_messaging_mcp.text import span
 from agent_messaging_mcp.updates import Updates
 from agent_messaging_mcp.waits import Waits
 
@@ -45,19 +50,29 @@ def instructions(agent: str) -> str:
     return _INSTRUCTIONS.format(agent=agent)
 
 
-def build_server(settings: Settings, service: Service, identify: Identify) -> tuple[MCPServer[Any], Waits]:
-    """A server over `service` whose callers `identify` tells, with the waits that it holds."""
-    waits = Waits(longest=settings.max_wait_seconds, progress_interval=settings.progress_interval)
-    desk = Desk(service, waits, Agendas())
+def build_server(settings: Settings, service: Service, identify: Identify) -> tuple[MCPServer[Any], Desk]:
+    """A server over `service` whose callers `identify` tells, with what its calls share."""
+    waits = Waits(
+        longest=settings.max_wait_seconds,
+        progress_interval=settings.progress_interval,
+        most_per_agent=settings.max_open_waits,
+    )
+    desk = Desk(service, waits, Agendas(), Rate(settings.rate_limit_per_minute), Numbers())
     updates = Updates(desk)
 
     async def greet(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         """Settle who calls, tell it who it is, and have the protocol layer opened while it reads that."""
         agent = identify(ctx)
-        with identity.acting_as(agent):
+        if _is_counted(ctx) and (pause := desk.rate.take(agent)):
+            desk.numbers.refused("rate")
+            raise MCPError(
+                TOO_MANY_REQUESTS, f"Too many requests. Try again in {span(pause)}.", {"retryAfterSeconds": pause}
+            )
+        with identity.acting_as(agent), logs.context(agent=agent, request=ctx.request_id):
             result = await call_next(ctx)
         if ctx.method in ("initialize", "server/discover") and isinstance(result, Mapping):
-            result = {**result, "instructions": instructions(agent)}
+            offered = {name: _unchanging(capability) for name, capability in result["capabilities"].items()}
+            result = {**result, "capabilities": offered, "instructions": instructions(agent)}
         service.begin()
         return result
 
@@ -68,14 +83,20 @@ def build_server(settings: Settings, service: Service, identify: Identify) -> tu
         version=importlib.metadata.version(NAME),
         tools=tools.bound(desk),
         middleware=[greet, updates.middleware],
-        log_level=_log_level(settings),
+        log_level=cast("Any", settings.log_level or "warning").upper(),
     )
     resources.add_to(server, desk)
     prompts.add_to(server)
     completions.add_to(server, desk)
     updates.add_to(server)
-    return server, waits
+    return server, desk
 
 
-def _log_level(settings: Settings) -> Any:
-    return settings.log_level.upper()
+def _unchanging(capability: Any) -> Any:
+    # The SDK promises news of every list to the current era; ours never change, and no such news is sent.
+    return {**capability, "listChanged": False} if "listChanged" in capability else capability
+
+
+def _is_counted(ctx: ServerRequestContext[Any, Any]) -> bool:
+    # Tool calls are counted where their results are made; what opens or keeps a connection is not.
+    return ctx.request_id is not None and ctx.method not in ("tools/call", "initialize", "server/discover", "ping")

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
@@ -45,7 +46,12 @@ class Service:
             self._ready = asyncio.get_running_loop().create_future()
             # Nobody may be waiting for the one that fails; whoever comes next starts another.
             self._ready.add_done_callback(lambda ready: ready.cancelled() or ready.exception())
-            self._task = asyncio.create_task(self._run(self._ready), name="agent-messaging service")
+            self._task = asyncio.create_task(
+                # It outlives the request that starts it, and is no part of it.
+                self._run(self._ready),
+                name="agent-messaging service",
+                context=Context(),
+            )
         return self._ready
 
     async def messaging(self) -> Messaging:
@@ -96,6 +102,15 @@ def opened_for(agent: str, organization: str, config: Config | None = None) -> O
         await messaging.register_agent(agent, organization, agent, exist_ok=True)
         await stack.enter_async_context(messaging.connection(agent))
         return messaging
+
+    return open_
+
+
+def opened(config: Config | None = None) -> Open:
+    """Opens the database of `config`, or the configured one, for a server of many agents."""
+
+    async def open_(stack: AsyncExitStack) -> Messaging:
+        return await stack.enter_async_context(await anyio.to_thread.run_sync(_configured, config))
 
     return open_
 

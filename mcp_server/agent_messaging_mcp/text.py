@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from types import EllipsisType
+from typing import cast
 
 LONGEST_BODY = 6_000
 """Characters of one body that a result shows; the rest has a call of its own."""
@@ -136,3 +137,19 @@ def listed(names: Sequence[str], most: int = 8) -> str:
 def counted(number: int, noun: str) -> str:
     """`1 message`, `3 messages`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def names(value: object) -> list[str]:
+    """The names in a list, in a list written as JSON, or in text that separates them by commas."""
+    if isinstance(value, str):
+        if value.lstrip().startswith("["):
+            try:
+                value = json.loads(value)
+            except ValueError:
+                value = value.strip(" []")
+        if isinstance(value, str):
+            value = value.split(",")
+    if not isinstance(value, list):
+        value = [value]
+    cleaned = [str(name).strip() for name in cast("list[object]", value)]
+    return [name for name in cleaned if name]

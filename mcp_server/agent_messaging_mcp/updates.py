@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -27,11 +28,13 @@ from mcp_types import (
     SubscriptionsAcknowledgedNotification,
     SubscriptionsAcknowledgedNotificationParams,
     SubscriptionsListenRequestParams,
+    SubscriptionsListenResult,
     UnsubscribeRequestParams,
 )
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from agent_messaging.errors import AgentMessagingError, NotFoundError
+from agent_messaging_mcp import identity
 from agent_messaging_mcp.calls import Desk
 from agent_messaging_mcp.errors import outage
 from agent_messaging_mcp.resources import unknown
@@ -99,6 +102,8 @@ class Updates:
         uris = list(dict.fromkeys(params.notifications.resource_subscriptions or ()))
         news = News()
         watched = await self._watch_all(uris, news)
+        numbers = self._desk.numbers
+        numbers.subscriptions += 1
         meta: dict[str, Any] = {SUBSCRIPTION_ID_META_KEY: ctx.request_id}
         honoured = SubscriptionFilter(resource_subscriptions=uris or None)
         try:
@@ -108,13 +113,24 @@ class Updates:
                 ),
                 related_request_id=ctx.request_id,
             )
-            while True:
+            while (uri := await self._next_unless_stopping(news)) is not None:
                 await ctx.session.send_notification(
-                    event_to_notification(ResourceUpdated(uri=await news.next()), meta),
-                    related_request_id=ctx.request_id,
+                    event_to_notification(ResourceUpdated(uri=uri), meta), related_request_id=ctx.request_id
                 )
+            return SubscriptionsListenResult(_meta=meta)
         finally:
+            numbers.subscriptions -= 1
             _end(watched)
+
+    async def _next_unless_stopping(self, news: News) -> str | None:
+        fresh = asyncio.ensure_future(news.next())
+        stopping = asyncio.ensure_future(self._desk.waits.stopping.wait())
+        try:
+            await asyncio.wait((fresh, stopping), return_when=asyncio.FIRST_COMPLETED)
+            return fresh.result() if fresh.done() else None
+        finally:
+            fresh.cancel()
+            stopping.cancel()
 
     def add_to(self, server: MCPServer[Any]) -> None:
         """Serve `resources/subscribe`. Without the SDK's low-level server, only the current era gets
@@ -136,7 +152,9 @@ class Updates:
         known = self._connections.get(id(connection))
         if known is None:
             known = self._connections[id(connection)] = _Connection(connection)
+            self._desk.numbers.subscriptions += 1
             connection.exit_stack.callback(self._drop, id(connection))
+            connection.exit_stack.callback(identity.when_over(partial(self._drop, id(connection))))
             known.sending = asyncio.create_task(self._send(known), name="agent-messaging updates")
         if uri in known.watched:
             return EmptyResult()
@@ -172,6 +190,7 @@ class Updates:
         known = self._connections.pop(key, None)
         if known is None:
             return
+        self._desk.numbers.subscriptions -= 1
         _end(known.watched.values())
         known.watched.clear()
         if known.sending and known.sending is not asyncio.current_task():

@@ -381,6 +381,8 @@ class AgentView(Generic[M]):
             found = await self._engine.read(
                 lambda connection: conversations.question_by_number(connection, number=number)
             )
-        if found is None or found[2] != me.id:
+        asker = None if found is None or found[2] != me.id else await self._engine.names.identity(found[1])
+        # Whom it must not see any more it cannot answer either: that would reach the asker.
+        if found is None or asker is None or not await self._may_see(me, asker):
             raise MessageNotFoundError(f"there is no question {str(question)[:80]!r} to you")
-        return found[0], (await self._engine.names.identity(found[1])).external_id
+        return found[0], asker.external_id

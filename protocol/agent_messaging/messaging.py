@@ -17,19 +17,26 @@ from agent_messaging.directory import Directory
 from agent_messaging.engine import Engine
 from agent_messaging.handler_run import Handler
 from agent_messaging.handlers import Handlers
+from agent_messaging.health import Health, health
 from agent_messaging.inbox import Inbox
+from agent_messaging.measures import Measures
 from agent_messaging.meeting_events import EventHandler, MeetingEvents
 from agent_messaging.meeting_store import MeetingStore
 from agent_messaging.meetings import MeetingManager
-from agent_messaging.models import Agent, Organization
+from agent_messaging.models import Agent, Organization, OrganizationListing
 from agent_messaging.one_way import OneWayMessenger
 from agent_messaging.reading import Reader
 from agent_messaging.services import Services
 from agent_messaging.sweep import Sweep
 from agent_messaging.sync_conversation import SyncConversation
+from agent_messaging.tokens import Tokens
+from agent_messaging.tracing import apart, traced
 from agent_messaging_db.rows import AttachmentKind, MeetingEvent
 
 MessageType = TypeVar("MessageType")
+
+for _service in (OneWayMessenger, SyncConversation, AsyncConversation, MeetingManager, Inbox, Directory):
+    traced(_service)
 
 
 class AgentMessaging(Generic[MessageType]):
@@ -61,19 +68,21 @@ class AgentMessaging(Generic[MessageType]):
         answers: Answers[MessageType] = Answers(engine)
         reader: Reader[MessageType] = Reader(engine)
         inbox: Inbox[MessageType] = Inbox(engine, reader)
+        directory = Directory(engine)
         store = MeetingStore(engine)
         self._handlers: Handlers[MessageType] = Handlers(engine, answers)
         self._events: MeetingEvents[MessageType] = MeetingEvents(engine)
         self._sweep = Sweep(engine, store, [self._handlers.look_for_work, self._events.look])
         self._services: Services[MessageType] = Services(
-            directory=Directory(engine),
+            directory=directory,
             one_way=OneWayMessenger(engine),
             sync_conversation=SyncConversation(engine, Questions(engine, answers, inbox), answers),
             async_conversation=AsyncConversation(engine, reader, self._handlers.resume),
             meeting=MeetingManager(engine, store, answers, inbox),
             inbox=inbox,
+            tokens=Tokens(engine, directory),
         )
-        engine.before_calls += [self._handlers.settle, self._events.settle]
+        engine.before_calls += [apart(self._handlers.settle), apart(self._events.settle)]
 
     async def initialize(self) -> None:
         """Open the database (the embedded one, if none is configured), bring its schema up to date, begin to
@@ -140,6 +149,37 @@ class AgentMessaging(Generic[MessageType]):
         """Give an organization; raises OrganizationNotFoundError."""
         return await self._services.directory.get_organization(external_id)
 
+    async def organizations(self) -> list[OrganizationListing]:
+        """Give every organization, by external id."""
+        return await self._services.directory.organizations()
+
+    async def agents(self, organization_external_id: str | None = None) -> list[Agent]:
+        """Give every agent of an organization, or of all, with its presence, by organization and external id;
+        raises OrganizationNotFoundError.
+        """
+        return await self._services.directory.agents(organization_external_id)
+
+    async def allow_organization(self, organization_external_id: str, allows_external_id: str) -> bool:
+        """Let the agents of `allows_external_id` reach those of an organization, as far as this one is concerned.
+
+        Reaching takes both directions: only when each allows the other do the agents of both exist for one
+        another. Gives whether that is so now. Allowing again changes nothing.
+
+        Raises:
+            OrganizationNotFoundError: one of the two does not exist.
+            InvalidArgumentError: they are one and the same.
+        """
+        return await self._services.directory.allow(organization_external_id, allows_external_id)
+
+    async def disallow_organization(self, organization_external_id: str, allows_external_id: str) -> None:
+        """Take back what `allow_organization` gave: from now on, neither reaches the other. What was said stays.
+
+        Raises:
+            OrganizationNotFoundError: one of the two does not exist.
+            InvalidArgumentError: they are one and the same.
+        """
+        await self._services.directory.disallow(organization_external_id, allows_external_id)
+
     def register_handler(self, agent_external_id: str) -> Callable[[Handler[MessageType]], Handler[MessageType]]:
         """Decorate the handler of an agent's messages: `async def handler(message, context)`.
 
@@ -182,9 +222,19 @@ class AgentMessaging(Generic[MessageType]):
         return self._services.meeting
 
     @property
+    def measures(self) -> Measures:
+        """What this object has counted, and how much waits in the database: for metrics."""
+        return self._engine.measures
+
+    @property
     def inbox(self) -> Inbox[MessageType]:
         """Everything that needs an agent, without consuming it."""
         return self._services.inbox
+
+    @property
+    def tokens(self) -> Tokens:
+        """Bearer tokens, with which programs act as an agent over the network."""
+        return self._services.tokens
 
     def as_agent(self, external_id: str, *, within_organization: bool = False) -> AgentView[MessageType]:
         """Give a view that can act as this agent only.
@@ -192,6 +242,10 @@ class AgentMessaging(Generic[MessageType]):
         `within_organization`: for it, only agents of its own organization and of mutually allowed ones exist.
         """
         return AgentView(self._engine, self._services, external_id, within_organization=within_organization)
+
+    async def health(self) -> Health:
+        """Say whether this process can serve: the database answers, its schema fits, wake-ups arrive."""
+        return await health(self._engine)
 
     @asynccontextmanager
     async def connection(self, external_id: str) -> AsyncGenerator[None]:

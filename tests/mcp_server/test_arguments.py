@@ -14,11 +14,13 @@ from mcp.server.mcpserver.context import Context
 from mcp_types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import Field
 
-from agent_messaging_mcp.arguments import Content, WaitSeconds, names, published
+from agent_messaging_mcp.arguments import Content, WaitSeconds, published
 from agent_messaging_mcp.identity import always
+from agent_messaging_mcp.metrics import Numbers
 from agent_messaging_mcp.server import build_server
 from agent_messaging_mcp.service import Service
 from agent_messaging_mcp.settings import Settings
+from agent_messaging_mcp.text import names
 from tests.mcp_server.readers import text_of
 
 
@@ -46,7 +48,12 @@ class Recorded:
             )
 
         tool_ = published(
-            tool, name="tool", description="A tool.", annotations=ToolAnnotations(), context_argument="call_"
+            tool,
+            name="tool",
+            description="A tool.",
+            annotations=ToolAnnotations(),
+            context_argument="call_",
+            count=Numbers().called,
         )
         self.server = MCPServer("test", version="1", tools=[tool_])
 

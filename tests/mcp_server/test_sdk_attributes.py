@@ -12,6 +12,8 @@ from mcp.server.mcpserver.context import Context
 
 from agent_messaging_mcp.calls import Agendas, Desk
 from agent_messaging_mcp.identity import always
+from agent_messaging_mcp.limits import Rate
+from agent_messaging_mcp.metrics import Numbers
 from agent_messaging_mcp.server import build_server
 from agent_messaging_mcp.service import Service
 from agent_messaging_mcp.settings import Settings
@@ -55,7 +57,7 @@ async def test_without_the_low_level_server_the_current_era_is_still_served() ->
     class Bare:
         """An SDK of the future."""
 
-    desk = Desk(Service(unreachable), Waits(longest=50, progress_interval=10), Agendas())
+    desk = Desk(Service(unreachable), Waits(longest=50, progress_interval=10), Agendas(), Rate(600), Numbers())
     Updates(desk).add_to(Bare())  # pyright: ignore[reportArgumentType]
 
 

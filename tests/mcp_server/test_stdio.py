@@ -249,7 +249,7 @@ async def test_nothing_but_the_protocol_is_written_to_the_output(dsn: str, era: 
         pipe.process.stdin.close()
         assert await pipe.rest() == []
         assert await pipe.exit_code(within=8) == 0
-        assert "DEBUG" in await pipe.log()
+        assert "call tool=send status=refused" in await pipe.log()
 
 
 @pytest.mark.requirement("mcp:stdio:presence")

@@ -11,6 +11,8 @@ from mcp.server import MCPServer
 
 from agent_messaging_mcp import tools
 from agent_messaging_mcp.calls import Agendas, Desk
+from agent_messaging_mcp.limits import Rate
+from agent_messaging_mcp.metrics import Numbers
 from agent_messaging_mcp.service import Service
 from agent_messaging_mcp.waits import Waits
 
@@ -49,7 +51,7 @@ async def never_opened(_stack: object) -> Any:
 
 @pytest.fixture
 async def listed() -> list[types.Tool]:
-    desk = Desk(Service(never_opened), Waits(longest=50, progress_interval=10), Agendas())
+    desk = Desk(Service(never_opened), Waits(longest=50, progress_interval=10), Agendas(), Rate(600), Numbers())
     return await MCPServer("test", version="1", tools=tools.bound(desk)).list_tools()
 
 

@@ -15,6 +15,8 @@ from mcp_types import SubscribeRequestParams
 
 from agent_messaging_mcp import identity, updates
 from agent_messaging_mcp.calls import Agendas, Desk
+from agent_messaging_mcp.limits import Rate
+from agent_messaging_mcp.metrics import Numbers
 from agent_messaging_mcp.service import Service, opened_for
 from agent_messaging_mcp.updates import MOST_URIS, News, Updates
 from agent_messaging_mcp.waits import Waits
@@ -73,7 +75,8 @@ class Followed:
 
     def __init__(self, dsn: str) -> None:
         self.service = Service(opened_for("bob", "default", config_of(dsn)))
-        self.updates = Updates(Desk(self.service, Waits(longest=50, progress_interval=10), Agendas()))
+        waits = Waits(longest=50, progress_interval=10)
+        self.updates = Updates(Desk(self.service, waits, Agendas(), Rate(600), Numbers()))
 
     async def subscribe(self, client: Client, uri: str = INBOX) -> None:
         with identity.acting_as("bob"):

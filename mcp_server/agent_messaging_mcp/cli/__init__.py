@@ -4,10 +4,20 @@ hosts wait for the handshake.
 
 from __future__ import annotations
 
+from agent_messaging_mcp.cli.agents import agent
 from agent_messaging_mcp.cli.database import db, migrate
+from agent_messaging_mcp.cli.doctor import doctor
 from agent_messaging_mcp.cli.main import main
+from agent_messaging_mcp.cli.organizations import organization
+from agent_messaging_mcp.cli.serve import serve
+from agent_messaging_mcp.cli.tokens import token
 
 main.add_command(migrate)
 main.add_command(db)
+main.add_command(serve)
+main.add_command(organization)
+main.add_command(agent)
+main.add_command(token)
+main.add_command(doctor)
 
 __all__ = ["main"]

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from agent_messaging_mcp.cli.configured import configured
+
 
 @click.command()
 def migrate() -> None:
@@ -17,8 +19,10 @@ def migrate() -> None:
     from agent_messaging import AgentMessaging, Config
     from agent_messaging.errors import AgentMessagingError
 
+    config = configured(lambda: Config(auto_migrate=True))
+
     async def run() -> None:
-        async with AgentMessaging[Any](Config(auto_migrate=True)):
+        async with AgentMessaging[Any](config):
             pass
 
     try:
@@ -36,7 +40,7 @@ def db() -> None:
 def _data_dir() -> Path | None:
     from agent_messaging import Config
 
-    return Config().data_dir
+    return configured(Config).data_dir
 
 
 @db.command("path")

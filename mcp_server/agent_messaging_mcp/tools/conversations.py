@@ -14,10 +14,10 @@ from agent_messaging.errors import (
     QuestionDeclinedError,
     WaitInterruptedError,
 )
-from agent_messaging_mcp.arguments import Content, WaitSeconds, names
+from agent_messaging_mcp.arguments import Content, WaitSeconds
 from agent_messaging_mcp.calls import Call
 from agent_messaging_mcp.results import MOST_ITEMS, Refusal, Result, fitting
-from agent_messaging_mcp.text import call, counted
+from agent_messaging_mcp.text import call, counted, names
 from agent_messaging_mcp.tools.conversation_results import (
     answered_by,
     closed,

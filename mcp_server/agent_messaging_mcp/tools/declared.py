@@ -37,6 +37,7 @@ class ToolSpec:
             description=self.description,
             annotations=self.annotations,
             context_argument=CONTEXT_ARGUMENT,
+            count=desk.numbers.called,
         )
 
         async def run(*, call_: Context[Any, Any], **arguments: Any) -> CallToolResult:

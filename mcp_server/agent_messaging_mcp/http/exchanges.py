@@ -1,0 +1,147 @@
+"""Requests and streams in progress: each ends with the token that opened it, and all of them with the process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any
+
+import anyio
+from mcp import MCPError
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp_types import INTERNAL_ERROR, INVALID_REQUEST
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from agent_messaging_mcp import identity, logs
+from agent_messaging_mcp.http.credentials import Credentials, current
+from agent_messaging_mcp.waits import GONE
+
+STREAMABLE_PATH = "/mcp"
+_WRITING_SECONDS = 0.3
+"""Time for the last results to get from their handlers into the streams of the 2025 era."""
+
+
+class Exchanges:
+    """What one server process is busy with over HTTP."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+        self._in_progress = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._streams: set[anyio.CancelScope] = set()
+        self._ending = False
+
+    @property
+    def in_progress(self) -> int:
+        """Requests that have no answer yet."""
+        return self._in_progress
+
+    @property
+    def streams(self) -> int:
+        """Connections that are open for whatever the server has to say (2025 era and SSE)."""
+        return len(self._streams)
+
+    async def middleware(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        """Serve a request for as long as its token is good."""
+        credential = current()
+        if credential is None:
+            raise MCPError(INVALID_REQUEST, "This request has no token.")
+        if ctx.request_id is None:
+            return await call_next(ctx)
+        if not credential.is_checked:
+            # As an answer to the request: a client that posts to a stream does not look at the response.
+            raise MCPError(INTERNAL_ERROR, "The database could not be reached. Try again later.")
+        when_over = partial(self._credentials.when_over, credential)
+        with (
+            self._counted(),
+            anyio.CancelScope() as scope,
+            self._credentials.while_good(credential, scope.cancel),
+            identity.allowed_until(when_over),
+            logs.context(transport=_transport(ctx)),
+        ):
+            return await call_next(ctx)
+        raise MCPError(INVALID_REQUEST, "The token of this request is no longer good: it was revoked or has expired.")
+
+    def tracked(self, app: ASGIApp) -> ASGIApp:
+        """`app`, with open-ended responses that can be ended, and calls that learn when nobody reads theirs."""
+
+        async def track(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "http" and scope["method"] == "HEAD":
+                # It would open a stream without a body, which nothing ends and nobody reads.
+                await Response(status_code=405, headers={"allow": "GET, POST, DELETE"})(scope, receive, send)
+            elif scope["type"] == "http" and scope["method"] == "GET":
+                await self._stream(app, scope, receive, send)
+            elif scope["type"] == "http" and scope["path"] == STREAMABLE_PATH:
+                gone = scope[GONE] = asyncio.get_running_loop().create_future()
+                try:
+                    await app(scope, receive, send)
+                finally:
+                    gone.set_result(None)
+            else:
+                await app(scope, receive, send)
+
+        return track
+
+    async def end(self, seconds: float) -> None:
+        """Let the requests in progress be answered, for so long at most; then end the streams."""
+        self._ending = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+                await asyncio.sleep(_WRITING_SECONDS)
+        for stream in list(self._streams):
+            stream.cancel()
+
+    @contextmanager
+    def _counted(self) -> Generator[None]:
+        self._in_progress += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._in_progress -= 1
+            if not self._in_progress:
+                self._idle.set()
+
+    async def _stream(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        response = _Response(send)
+        credential = current()
+        if self._ending or credential is None or not credential.is_checked:
+            await response.end(scope, receive)
+            return
+        with anyio.CancelScope() as ending, self._credentials.while_good(credential, ending.cancel):
+            self._streams.add(ending)
+            try:
+                await app(scope, receive, response.send)
+            finally:
+                self._streams.discard(ending)
+        if ending.cancelled_caught:
+            await response.end(scope, receive)
+
+
+def _transport(ctx: ServerRequestContext[Any, Any]) -> str:
+    return "streamable-http" if ctx.request is not None and ctx.request.scope["path"] == STREAMABLE_PATH else "sse"
+
+
+class _Response:
+    """Knows how far a response has come, so that it can be ended properly at any point."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._begun = False
+        self._complete = False
+
+    async def send(self, message: Message) -> None:
+        self._begun = True
+        self._complete = message["type"] == "http.response.body" and not message.get("more_body", False)
+        await self._send(message)
+
+    async def end(self, scope: Scope, receive: Receive) -> None:
+        if not self._begun:
+            await PlainTextResponse("Not now. Try again.", 503)(scope, receive, self._send)
+        elif not self._complete:
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})

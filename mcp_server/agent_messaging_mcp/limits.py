@@ -1,0 +1,80 @@
+"""What one agent may ask of one server process: so many calls a minute, so many open waits."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import monotonic
+
+_REMEMBERED = 10_000
+
+
+class TooManyWaits(Exception):
+    """The agent has as many open waits as it may have."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"{most} waits are open")
+        self.most = most
+
+
+@dataclass(slots=True)
+class _Bucket:
+    tokens: float
+    filled_at: float
+
+
+class Rate:
+    """A token bucket for each agent: a minute's calls at once, then evenly.
+
+    Of this process alone: an agent that calls several has an allowance in each.
+    """
+
+    def __init__(self, per_minute: int, *, clock: Callable[[], float] = monotonic) -> None:
+        self.per_minute = per_minute
+        self._clock = clock
+        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+
+    def take(self, agent: str) -> float:
+        """Count a call. Gives 0, or the seconds until one is allowed again; then nothing was counted."""
+        now = self._clock()
+        bucket = self._buckets.get(agent)
+        if bucket is None:
+            bucket = self._buckets[agent] = _Bucket(self.per_minute, now)
+            if len(self._buckets) > _REMEMBERED:
+                self._buckets.popitem(last=False)
+        self._buckets.move_to_end(agent)
+        per_second = self.per_minute / 60
+        bucket.tokens = min(self.per_minute, bucket.tokens + (now - bucket.filled_at) * per_second)
+        bucket.filled_at = now
+        if bucket.tokens < 1:
+            return math.ceil((1 - bucket.tokens) / per_second)
+        bucket.tokens -= 1
+        return 0
+
+
+class OpenWaits:
+    """How many waits each agent has open in this process."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._open: Counter[str] = Counter()
+
+    @property
+    def total(self) -> int:
+        return self._open.total()
+
+    @contextmanager
+    def one(self, agent: str) -> Generator[None]:
+        """Count a wait for as long as it is open. Raises `TooManyWaits`."""
+        if self._open[agent] >= self._most:
+            raise TooManyWaits(self._most)
+        self._open[agent] += 1
+        try:
+            yield
+        finally:
+            self._open[agent] -= 1
+            if not self._open[agent]:
+                del self._open[agent]
