@@ -1,27 +1,31 @@
-"""Hosts for scenarios: official clients of the server, in this process or over a pipe, in either era."""
+"""Hosts for scenarios: official clients of the server, in this process, over a pipe or over the network, in either
+era.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import httpx2
 import pytest
 from mcp import Client, StdioServerParameters
+from mcp.client.sse import sse_client
+from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult
-from pydantic import SecretStr
 
-from agent_messaging.config import Config
 from agent_messaging_mcp.identity import always
 from agent_messaging_mcp.server import build_server
 from agent_messaging_mcp.service import Service, opened_for
 from agent_messaging_mcp.settings import Settings
 from tests.mcp_server.readers import Read, read_structure, read_text, text_of
+from tests.mcp_server.serving import config_of, serving, tokens_of
 
-Transport = Literal["memory", "stdio"]
+Transport = Literal["memory", "stdio", "sse", "http"]
 Era = Literal["auto", "legacy"]
 Channel = Literal["text", "structure"]
 
@@ -32,6 +36,10 @@ MATRIX: list[tuple[Transport, Era]] = [
     ("stdio", "legacy"),
 ]
 everywhere = pytest.mark.parametrize(("transport", "era"), MATRIX, ids=["-".join(pair) for pair in MATRIX])
+# What needs a process on every side is told by one scenario (test_transports.py); the others stay where they are fast.
+NETWORK: list[tuple[Transport, Era]] = [("http", "auto"), ("http", "legacy"), ("sse", "auto"), ("sse", "legacy")]
+WIRES: list[tuple[Transport, Era]] = [("stdio", "auto"), ("stdio", "legacy"), *NETWORK]
+every_wire = pytest.mark.parametrize(("transport", "era"), WIRES, ids=["-".join(pair) for pair in WIRES])
 both_eras = pytest.mark.parametrize("era", ["auto", "legacy"])
 both_channels = pytest.mark.parametrize("channel", ["text", "structure"])
 
@@ -109,8 +117,58 @@ async def host(
         await service.close()
 
 
-def config_of(dsn: str) -> Config:
-    return Config(database_url=SecretStr(dsn))
+@asynccontextmanager
+async def network_host(
+    address: str, token: str, agent: str, *, transport: Transport, era: Era = "auto", **client_options: Any
+) -> AsyncGenerator[Host]:
+    """A host of `agent` at a server on the network; an `auto` host over SSE speaks the current revision too."""
+    headers = {"Authorization": f"Bearer {token}"}
+    if transport == "sse":
+        async with Client(sse_client(f"{address}/sse", headers=headers), mode=era, **client_options) as client:
+            yield Host(agent, client)
+        return
+    assert transport == "http"
+    async with (
+        httpx2.AsyncClient(headers=headers, timeout=httpx2.Timeout(30, read=300)) as http,
+        Client(streamable_http_client(f"{address}/mcp", http_client=http), mode=era, **client_options) as client,
+    ):
+        yield Host(agent, client)
+
+
+@dataclass(frozen=True)
+class Wire:
+    """One kind of wire: how each agent's host is connected, here or in a process of its own."""
+
+    arguments: Callable[[str], dict[str, Any]]
+
+    def connect(self, agent: str, **client_options: Any) -> AbstractAsyncContextManager[Host]:
+        """A host of the agent; it takes what `Client` takes besides."""
+        arguments = self.arguments(agent) | client_options
+        return network_host(**arguments) if "address" in arguments else host(**arguments)
+
+
+@asynccontextmanager
+async def wired(
+    dsn: str,
+    *agents: str,
+    transport: Transport,
+    era: Era,
+    max_wait_seconds: float = 50.0,
+    progress_interval: float = 10.0,
+) -> AsyncGenerator[Wire]:
+    """Hosts of these agents on one kind of wire: of a server each on stdio, of one for all on the network."""
+    same: dict[str, Any] = {"transport": transport, "era": era}
+    if transport in ("memory", "stdio"):
+        same |= {"dsn": dsn, "max_wait_seconds": max_wait_seconds, "progress_interval": progress_interval}
+        yield Wire(lambda agent: {"agent": agent, **same})
+        return
+    tokens = await tokens_of(dsn, *agents)
+    async with serving(
+        dsn,
+        AGENT_MESSAGING_MAX_WAIT_SECONDS=str(max_wait_seconds),
+        AGENT_MESSAGING_PROGRESS_INTERVAL=str(progress_interval),
+    ) as served:
+        yield Wire(lambda agent: {"agent": agent, "address": served.address, "token": tokens[agent], **same})
 
 
 def server_parameters(

@@ -1,0 +1,62 @@
+"""The floor of everything over MCP: a bare server of the SDK, with a tool that does nothing and one that waits.
+
+`python -m benchmarks.bare_server` listens on a free port and says which.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+
+import uvicorn
+from mcp.server import MCPServer
+
+_holding = 0
+_never = asyncio.Event()
+
+server = MCPServer("bare", version="1", log_level="WARNING")
+
+
+@server.tool()
+async def noop(to: str, message: str) -> str:
+    """Does nothing."""
+    return f"{to}: {len(message)}"
+
+
+@server.tool()
+async def wait(wait_seconds: float) -> str:
+    """Waits for what never comes."""
+    global _holding
+    _holding += 1
+    try:
+        async with asyncio.timeout(wait_seconds):
+            await _never.wait()
+    finally:
+        _holding -= 1
+    return "it came"
+
+
+@server.tool()
+async def holding() -> int:
+    """How many waits are held."""
+    return _holding
+
+
+def main() -> None:
+    listening = socket.create_server(("127.0.0.1", 0), backlog=2_048)
+    config = uvicorn.Config(
+        server.streamable_http_app(),
+        http="h11",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        timeout_keep_alive=65,
+        timeout_graceful_shutdown=1,
+    )
+    print(f"Listening: http://127.0.0.1:{listening.getsockname()[1]}/mcp", file=sys.stderr, flush=True)
+    uvicorn.Server(config).run([listening])
+
+
+if __name__ == "__main__":
+    main()
