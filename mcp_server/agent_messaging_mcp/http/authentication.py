@@ -19,6 +19,11 @@ _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/=-]+) *", re.IGNORECASE)
 logger = logging.getLogger(__name__)
 
 
+def away() -> PlainTextResponse:
+    """What is said while nobody can tell whether a token is good."""
+    return PlainTextResponse("The database is away. Try again.", 503, headers={"retry-after": "2"})
+
+
 class Authentication:
     """Asks `credentials` about the bearer token of every request; without a good one the answer is 401,
     with a pointer to the OAuth metadata if there is any, and 503 while nobody can tell.
@@ -33,8 +38,7 @@ class Authentication:
             credential = await self._credential(scope)
         except Exception as failed:
             logger.warning("a token could not be checked (%s)", type(failed).__name__)
-            away = PlainTextResponse("The database is away. Try again.", 503, headers={"retry-after": "2"})
-            await away(scope, receive, send)
+            await away()(scope, receive, send)
             return
         # Set anew in any case: nothing but a token makes a user.
         scope["user"] = None if credential is None else AuthenticatedUser(credential)

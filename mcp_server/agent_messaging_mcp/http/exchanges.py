@@ -12,10 +12,13 @@ import anyio
 from mcp import MCPError
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp_types import INTERNAL_ERROR, INVALID_REQUEST
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
+from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent_messaging_mcp import identity, logs
+from agent_messaging_mcp.http.authentication import away
 from agent_messaging_mcp.http.credentials import Credentials, current
 from agent_messaging_mcp.waits import GONE
 
@@ -70,7 +73,10 @@ class Exchanges:
         """`app`, with open-ended responses that can be ended, and calls that learn when nobody reads theirs."""
 
         async def track(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] == "http" and scope["method"] == "HEAD":
+            credential = current()
+            if credential is not None and not credential.is_checked and not _is_call(scope):
+                await away()(scope, receive, send)
+            elif scope["type"] == "http" and scope["method"] == "HEAD":
                 # It would open a stream without a body, which nothing ends and nobody reads.
                 await Response(status_code=405, headers={"allow": "GET, POST, DELETE"})(scope, receive, send)
             elif scope["type"] == "http" and scope["method"] == "GET":
@@ -121,6 +127,15 @@ class Exchanges:
                 self._streams.discard(ending)
         if ending.cancelled_caught:
             await response.end(scope, receive)
+
+
+def _is_call(scope: Scope) -> bool:
+    """Whether it opens and ends no session: a token that was revoked may look good while the database is away."""
+    if scope["type"] != "http" or scope["method"] != "POST":
+        return False
+    headers = Headers(scope=scope)
+    of_2025 = headers.get("mcp-protocol-version", "") in ("", *HANDSHAKE_PROTOCOL_VERSIONS)
+    return scope["path"] != STREAMABLE_PATH or not of_2025 or "mcp-session-id" in headers
 
 
 def _transport(ctx: ServerRequestContext[Any, Any]) -> str:
