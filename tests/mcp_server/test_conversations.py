@@ -365,6 +365,7 @@ async def test_the_also_line_counts_as_shown_and_interrupts_no_wait_again(dsn: s
 @pytest.mark.requirement("mcp:inbox:also")
 async def test_an_answer_that_was_given_interrupts_no_later_wait_however_full_the_inbox(dsn: str) -> None:
     async with host(dsn, "alice") as alice, host(dsn, "bob") as bob:
+        await alice.call("list_agents")  # so that she is there
         await bob.call("list_agents")
         for number in range(8):
             await bob.call("send", to="alice", message=str(number))
