@@ -74,7 +74,7 @@ async def test_a_meeting_outlasts_the_restart_of_a_process_and_nobody_loses_a_wo
         for member in (bob, alice) if moment == "holding the turn" else (bob,):
             assert member.connections > 1
             told = {result["status"] for result in member.interrupted}
-            # The signal may come within a millisecond of bob's own call, and its answer get lost; what it did is kept.
+            # Bob's next turn may come before the drain ends his wait: then that is his answer, and he calls again.
             assert told == {"waiting"} if moment == "holding the turn" else told <= {"waiting"}
         meeting = bob.results[0]["meeting"]
         assert {result["next"] for result in bob.interrupted} <= {f'attend_meeting(meeting="{meeting}")'}
