@@ -46,7 +46,6 @@ class HttpServer:
 
     app: ASGIApp
     mcp: MCPServer[Any]
-    service: Service
     desk: Desk
     exchanges: Exchanges
     is_stopping: bool = field(default=False)
@@ -100,7 +99,7 @@ def build(settings: Settings, service: Service) -> HttpServer:
         max_body_bytes=settings.max_body_bytes,
         refused=desk.numbers.refused,
     )
-    built = HttpServer(edge, server, service, desk, exchanges)
+    built = HttpServer(edge, server, desk, exchanges)
     return built
 
 

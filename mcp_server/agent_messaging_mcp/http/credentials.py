@@ -9,7 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -48,7 +48,6 @@ class Credential(AccessToken):
 class _Open:
     credential: Credential
     end: Callable[[], None]
-    ended: bool = field(default=False)
 
 
 class Credentials:
@@ -105,18 +104,22 @@ class Credentials:
         """End what has been opened with credentials that are over, until cancelled."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            try:
-                await self._look()
-            except DatabaseUnavailableError:
-                continue  # nothing can be done with a token either, as long as the database is away
-            except Exception:
-                logger.exception("could not look at the tokens of open requests")
+            self._end(await self._revoked())
 
-    async def _look(self) -> None:
+    async def _revoked(self) -> set[UUID]:
         ids = {opened.credential.token_id for opened in self._open if opened.credential.token_id is not None}
-        over: set[UUID] = set()
-        if ids:
-            over = await (await self._service.messaging()).tokens.ended(ids)
+        if not ids:
+            return set()
+        try:
+            return await (await self._service.messaging()).tokens.ended(ids)
+        except DatabaseUnavailableError:
+            return set()  # nothing can be done with a token either, as long as the database is away
+        except Exception:
+            logger.exception("could not look at the tokens of open requests")
+            return set()
+
+    def _end(self, over: set[UUID]) -> None:
+        # A JWT ends by the clock, whether or not the database can be asked.
         for opened in list(self._open):
             if opened.credential.token_id in over or _is_over(opened.credential):
                 self._open.discard(opened)

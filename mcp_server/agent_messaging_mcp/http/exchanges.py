@@ -116,7 +116,7 @@ class Exchanges:
     async def _stream(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         response = _Response(send)
         credential = current()
-        if self._ending or credential is None or not credential.is_checked:
+        if self._ending or credential is None:
             await response.end(scope, receive)
             return
         with anyio.CancelScope() as ending, self._credentials.while_good(credential, ending.cancel):
