@@ -130,10 +130,14 @@ def prepare(layout: Layout) -> None:
 
 def _link(alias: Path, target: Path) -> None:
     """Make `alias` point at `target`; a link that somebody else made is refused, never followed."""
-    with contextlib.suppress(FileExistsError):
-        alias.symlink_to(target)
-    if alias.lstat().st_uid != os.geteuid() or alias.readlink() != target:
-        raise EmbeddedDatabaseError(
-            f"{alias} is not ours, and the embedded database in {target} needs that name for its "
-            "socket. Have it removed, or name a shorter path in AGENT_MESSAGING_DATA_DIR."
-        )
+    while True:
+        with contextlib.suppress(FileExistsError):
+            alias.symlink_to(target)
+            return
+        with contextlib.suppress(FileNotFoundError):  # whoever stopped the last server has just removed it
+            if alias.lstat().st_uid == os.geteuid() and alias.is_symlink() and alias.readlink() == target:
+                return
+            raise EmbeddedDatabaseError(
+                f"{alias} is not ours, and the embedded database in {target} needs that name for its "
+                "socket. Have it removed, or name a shorter path in AGENT_MESSAGING_DATA_DIR."
+            )
