@@ -195,6 +195,11 @@ async def question_parties(connection: Connection, *, question: UUID) -> tuple[i
     return None if row is None else (row["number"], row["asker_id"], row["answerer_id"])
 
 
+async def open_questions(connection: Connection, *, one: UUID, other: UUID) -> list[UUID]:
+    """Give what two agents have asked each other and is not settled."""
+    return [row["id"] for row in await connection.fetch(_SQL["open_questions"], one, other)]
+
+
 async def end_sessions(connection: Connection, *, one: UUID, other: UUID) -> tuple[int, list[UUID]]:
     """Say how many sessions ended and which questions were settled by it."""
     row = await connection.fetchrow(_SQL["end_sessions"], one, other)

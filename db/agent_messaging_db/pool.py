@@ -6,22 +6,24 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
 from asyncpg.exceptions import ClientConfigurationError
 
-from agent_messaging_db import pooler, tracing
+from agent_messaging_db import pooler, sync_points, tracing
 from agent_messaging_db.errors import AddressError, Conflict, DatabaseUnavailable
+from agent_messaging_db.sync_points import SyncPoint
 
 Connection: TypeAlias = "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]"
 Result = TypeVar("Result")
 
 CONNECT_TIMEOUT = 10.0
 COMMAND_TIMEOUT = 30.0
+LAST_MOMENT = 0.5  # for what is under way on a connection that is no longer trusted
 
 # Nothing was committed and the same call may succeed at once.
 _TRY_AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
@@ -69,8 +71,9 @@ async def connect(dsn: str, **options: Any) -> asyncpg.Connection[Any]:
     if "statement_cache_size" in options:
         return connection
     try:
-        if await pooler.is_direct(connection) or await pooler.keeps_statements(connection):
-            return connection
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            if await pooler.is_direct(connection) or await pooler.keeps_statements(connection):
+                return connection
     except BaseException:
         connection.terminate()
         raise
@@ -112,6 +115,7 @@ class Database:
         self._patience = patience
         self._outage = outage
         self._pool: asyncpg.Pool[Any] | None = None
+        self._borrowed: set[Connection] = set()
         self.errors = DatabaseErrors()
 
     @property
@@ -158,8 +162,10 @@ class Database:
         """Borrow a connection; outages come out as DatabaseUnavailable, violated constraints as Conflict."""
         if self._pool is None:
             raise self._outage("the database is not open")
+        connection: Connection | None = None
         try:
             async with self._pool.acquire() as connection:
+                self._borrowed.add(connection)
                 yield connection
         except DatabaseUnavailable as error:
             raise self._located_nowhere(error) from error
@@ -173,6 +179,30 @@ class Database:
         except asyncpg.PostgresError:
             self.errors.other += 1
             raise
+        finally:
+            # Only here: giving a frozen connection back waits for the server too.
+            if connection is not None:
+                self._borrowed.discard(connection)
+
+    async def doubt(self) -> None:
+        """Trust no connection that is open now: the way to the database seems to carry nothing any more.
+
+        Idle ones are replaced when they are needed next. What is under way on the others has a moment left, and
+        is then ended as by an outage; `run` makes it again.
+        """
+        if self._pool is not None:
+            await self._pool.expire_connections()
+            asyncio.get_running_loop().call_later(LAST_MOMENT, self._end, tuple(self._borrowed))
+
+    def terminate(self) -> None:
+        """End every connection at once, whatever is under way."""
+        if self._pool is not None:
+            self._pool.terminate()
+
+    def _end(self, borrowed: Iterable[Connection]) -> None:
+        for connection in self._borrowed.intersection(borrowed):
+            with suppress(asyncpg.InterfaceError):  # it has just been given back
+                connection.terminate()
 
     async def run(
         self, work: Callable[[Connection, bool], Awaitable[Result]], *, patience: float | None = None
@@ -192,7 +222,12 @@ class Database:
         while True:
             try:
                 async with self.connection() as connection:
-                    return await work(connection, again)
+                    if sync_points.hook is not None:
+                        await sync_points.hook(SyncPoint.TRY_BEGUN)
+                    result = await work(connection, again)
+                    if sync_points.hook is not None:
+                        await sync_points.hook(SyncPoint.TRY_DONE)
+                    return result
             except _TRY_AGAIN:
                 deadlocks += 1
                 if deadlocks > 20:

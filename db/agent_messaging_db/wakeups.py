@@ -18,9 +18,11 @@ from uuid import UUID
 
 import asyncpg
 
+from agent_messaging_db import sync_points
 from agent_messaging_db.errors import DatabaseUnavailable
 from agent_messaging_db.histogram import Histogram
 from agent_messaging_db.pool import Database, connect
+from agent_messaging_db.sync_points import SyncPoint
 
 CHANNEL = "agent_messaging"
 HEARTBEAT = 1.0
@@ -133,6 +135,8 @@ class PostgresWakeups:
             self._kick.clear()
             topics, self._pending = self._pending, set()
             since = self._pending_since
+            if sync_points.hook is not None:
+                await sync_points.hook(SyncPoint.WAKEUPS_GO)
             try:
                 async with self._database.connection() as connection:
                     for payload in _payloads(self._me, topics):
@@ -156,6 +160,9 @@ class PostgresWakeups:
             except asyncio.CancelledError:
                 raise
             except Exception as error:
+                if isinstance(error, TimeoutError):
+                    # What froze this connection has most likely frozen those of the pool.
+                    await self._database.doubt()
                 # Whatever broke it, the answer is the same: connect again; nothing but this loop would.
                 logger.warning("listening for wake-ups stopped (%s); connecting again", type(error).__name__)
             self._listening.clear()
@@ -171,7 +178,12 @@ class PostgresWakeups:
         lost = asyncio.Event()
         try:
             connection.add_termination_listener(lambda _: lost.set())
-            await connection.add_listener(CHANNEL, self._receive)
+            if sync_points.hook is not None:
+                await sync_points.hook(SyncPoint.LISTENER_CONNECTED)
+            async with asyncio.timeout(SILENCE):
+                await connection.add_listener(CHANNEL, self._receive)
+            if sync_points.hook is not None:
+                await sync_points.hook(SyncPoint.LISTENER_LISTENS)
             self._listening.set()
             self.counts.connections += 1
             self._on_their_way.clear()
@@ -193,12 +205,13 @@ class PostgresWakeups:
 
     async def _test(self) -> None:
         self._echo.clear()
+        telling = asyncio.create_task(self._tell_ourselves(), name="agent-messaging self-test")
+        telling.add_done_callback(lambda told: told.cancelled() or told.exception())
         try:
             async with asyncio.timeout(SELF_TEST):
-                # Published as everything is: over the connection that listens, a pooler may well carry it back, on
-                # the process that both statements happened to get, and nothing that others publish.
-                async with self._database.connection() as connection:
-                    await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, f"{self._me}:")
+                # Not awaited to its end: on a connection of the pool that carries nothing, not even cancelling ends it
+                # soon, and meanwhile nobody would notice that this one is lost.
+                await asyncio.shield(telling)
                 await self._echo.wait()
             self.hears = True
         except TimeoutError:
@@ -207,6 +220,14 @@ class PostgresWakeups:
                 "second. "
                 "Set LISTEN_DATABASE_URL to a direct connection."
             )
+        finally:
+            telling.cancel()
+
+    async def _tell_ourselves(self) -> None:
+        # Published as everything is: over the connection that listens, a pooler may well carry it back, on the
+        # process that both statements happened to get, and nothing that others publish.
+        async with self._database.connection() as connection:
+            await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, f"{self._me}:")
 
     def _receive(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
         sender, _, topics = str(payload).partition(":")

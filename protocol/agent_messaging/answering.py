@@ -21,15 +21,20 @@ from agent_messaging.errors import (
 )
 from agent_messaging.handling import handled_question
 from agent_messaging.identifiers import HandleKind, handle, new_id
+from agent_messaging.measures import Settled
 from agent_messaging.models import Answer, Reply
 from agent_messaging.outbox import key_for
 from agent_messaging.sending import conflicting, first_result, replayed
-from agent_messaging_db import conversations
+from agent_messaging.waiting import question_topic
+from agent_messaging_db import conversations, sync_points
 from agent_messaging_db.conversations import Answering, OutcomeRow, Verdict
 from agent_messaging_db.keys import Key
 from agent_messaging_db.rows import IdentityRow, MessageKind, QuestionState
+from agent_messaging_db.sync_points import SyncPoint
 
 M = TypeVar("M")
+
+BATCH = 500  # questions that expire in one statement
 
 
 class Answers(Generic[M]):
@@ -62,9 +67,17 @@ class Answers(Generic[M]):
         first = await self.first_use(key)
         if first is not None:
             return Reply(message_id=first, question_id=question_id, asker=asker.external_id, late=False)
-        question = question_id or await self._question(answerer, asker)
+        try:
+            question = question_id or await self._question(answerer, asker)
+        except (InvalidSessionStateError, SessionNotFoundError):
+            # A call with the same key, made at the same time, may have settled it.
+            if (first := await self.first_use(key)) is None:
+                raise
+            return Reply(message_id=first, question_id=None, asker=asker.external_id, late=False)
         if question_id is not None:
             await self._check_parties(question_id, answerer, asker)
+        if sync_points.hook is not None:
+            await sync_points.hook(SyncPoint.QUESTION_FOUND)
         kind = MessageKind.DECLINE if decline else MessageKind.ANSWER
         row = Answering(question, new_id(), kind, answerer.id, content, extra, key)
         verdict = await engine.outbox.answer(row)
@@ -144,6 +157,19 @@ class Answers(Generic[M]):
                 raise InvalidSessionStateError(
                     f"nothing was stored: the question is {verdict.state} already, and a question has one outcome"
                 )
+
+
+async def expire_due(engine: Engine[Any]) -> int:
+    """Expire the open questions whose time has come; says how many."""
+    count = 0
+    while True:
+        async with engine.database.connection() as connection:
+            expired = await conversations.expire_questions(connection, limit=BATCH)
+        engine.counts.settled[Settled.EXPIRED] += len(expired)
+        engine.waiting.wake([question_topic(question) for question, _ in expired])
+        count += len(expired)
+        if len(expired) < BATCH:
+            return count
 
 
 def outcome_of(engine: Engine[M], outcome: OutcomeRow, answerer: str) -> Answer[M] | AgentMessagingError:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
+from contextlib import suppress
 from typing import Generic, TypeVar
 from uuid import UUID
 
-from agent_messaging.answering import Answers, outcome_of
+from agent_messaging.answering import Answers, expire_due, outcome_of
 from agent_messaging.engine import Engine
 from agent_messaging.errors import (
     AgentMessagingError,
     ConversationTimeoutError,
     InboxFullError,
     InvalidArgumentError,
+    InvalidSessionStateError,
     WaitInterruptedError,
 )
 from agent_messaging.identifiers import HandleKind, handle, new_id
@@ -22,6 +25,7 @@ from agent_messaging.sending import stored
 from agent_messaging.waiting import Window, WindowEndedError, agent_topic, question_topic
 from agent_messaging_db import conversations
 from agent_messaging_db.conversations import NewMessage, OutcomeRow, Sending
+from agent_messaging_db.errors import DatabaseUnavailable
 from agent_messaging_db.keys import Key
 from agent_messaging_db.pool import Connection
 from agent_messaging_db.rows import IdentityRow, MessageKind, QuestionState
@@ -92,7 +96,18 @@ class Questions(Generic[M]):
             reply_seconds=reply_seconds,
             awaited_by=engine.process,
         )
-        question = (await stored(engine, Sending((row,), key)))[0]
+        try:
+            try:
+                question = (await stored(engine, Sending((row,), key)))[0]
+            except InvalidSessionStateError:
+                # Of the eight that are open some may be past their time, which comes first.
+                if not await expire_due(engine):
+                    raise
+                question = (await stored(engine, Sending((row,), key)))[0]
+        except DatabaseUnavailable:
+            # It may be stored all the same, and nobody will wait: the answer is the inbox's.
+            engine.outbox.release.soon(row.id)
+            raise
         if question != row.id:
             await self._attach(question)
         return question
@@ -155,7 +170,7 @@ class Questions(Generic[M]):
             raise
         if self._was_last(question) and not consumed:
             # Also an expired question: its late answer is for the inbox.
-            await engine.outbox.release(question)
+            await self._release(question)
         match found:
             case Answer():
                 return found
@@ -163,6 +178,14 @@ class Questions(Generic[M]):
                 raise found
             case _:
                 raise await self._unanswered(question, asker, recipient, found)
+
+    async def _release(self, question: UUID) -> None:
+        """Leave the answer to the inbox: before the wait returns, or when the database is back."""
+        released = asyncio.ensure_future(self._engine.outbox.release(question))
+        released.add_done_callback(lambda done: done.cancelled() or done.exception())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._engine.config.database_patience):
+                await asyncio.shield(released)
 
     def _was_last(self, question: UUID) -> bool:
         self._waits[question] -= 1

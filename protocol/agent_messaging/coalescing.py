@@ -8,7 +8,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Generic, TypeVar
 
+from agent_messaging_db import sync_points
 from agent_messaging_db.errors import Conflict
+from agent_messaging_db.sync_points import SyncPoint
 
 Row = TypeVar("Row")
 Result = TypeVar("Result")
@@ -98,7 +100,11 @@ class Coalescer(Generic[Row, Result]):
 
     async def _do(self, batch: Sequence[tuple[Row, asyncio.Future[Result]]]) -> None:
         try:
+            if sync_points.hook is not None:
+                await sync_points.hook(SyncPoint.BATCH_GOES)
             results = await self._flush([row for row, _ in batch])
+            if sync_points.hook is not None:
+                await sync_points.hook(SyncPoint.BATCH_DONE)
         except Conflict as conflict:
             if len(batch) > 1:
                 for entry in batch:

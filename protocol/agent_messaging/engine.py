@@ -25,11 +25,12 @@ from agent_messaging.outbox import Outbox
 from agent_messaging.presence import Presence
 from agent_messaging.room import Room
 from agent_messaging.waiting import Waiting, Window
-from agent_messaging_db import inbox, presence, server
+from agent_messaging_db import inbox, presence, server, sync_points
 from agent_messaging_db.errors import AddressError, DatabaseUnavailable, SchemaError
 from agent_messaging_db.migrate import check, migrate
 from agent_messaging_db.pool import Connection, Database
 from agent_messaging_db.rows import IdentityRow
+from agent_messaging_db.sync_points import SyncPoint
 from agent_messaging_db.wakeups import PostgresWakeups
 
 M = TypeVar("M")
@@ -97,6 +98,10 @@ class Engine(Generic[M]):
         here.
         """
         self.is_open = False
+        if sync_points.hook is not None:
+            await sync_points.hook(SyncPoint.CLOSE_BEGUN)
+        # What hangs on a connection that carries nothing must not keep the process.
+        last = asyncio.get_running_loop().call_later(self.config.database_patience + DRAIN, self.database.terminate)
         await self.waiting.close()
         await self.presence.idle(DRAIN)
         with suppress(TimeoutError):  # a database that is away must not keep the process
@@ -106,6 +111,7 @@ class Engine(Generic[M]):
         with suppress(DatabaseUnavailable):
             async with self.database.connection() as connection:
                 await presence.leave(connection, process=self.process, agents=claims_of)
+        last.cancel()
         await self._shut()
 
     async def ready(self) -> None:

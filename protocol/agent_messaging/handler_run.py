@@ -16,11 +16,12 @@ from agent_messaging.errors import InvalidMessageError
 from agent_messaging.handling import Handling, handled_question
 from agent_messaging.models import MessageContext
 from agent_messaging.waiting import Slot, agent_topic, handler_slot, question_topic
-from agent_messaging_db import deliveries
+from agent_messaging_db import deliveries, sync_points
 from agent_messaging_db.deliveries import ClaimRow, DeadLetter
 from agent_messaging_db.errors import DatabaseUnavailable
 from agent_messaging_db.pool import Connection
 from agent_messaging_db.rows import IdentityRow, MessageKind
+from agent_messaging_db.sync_points import SyncPoint
 
 M = TypeVar("M")
 
@@ -100,9 +101,13 @@ class HandlerRun(Generic[M]):
         try:
             result = self._handler(cast("M", message), context)
             returned = await result if inspect.isawaitable(result) else result
+            if sync_points.hook is not None:
+                await sync_points.hook(SyncPoint.HANDLER_RETURNED)
             if returned is not None and context.requires_reply:
                 # Loses quietly against a reply() that came first, and against the end of the conversation.
                 await self._answers.answer_handled(row.id, row.recipient_id, cast("M", returned))
+                if sync_points.hook is not None:
+                    await sync_points.hook(SyncPoint.HANDLER_ANSWERED)
         except DatabaseUnavailable as error:
             await self._fail(error)
         except (Exception, asyncio.CancelledError) as error:

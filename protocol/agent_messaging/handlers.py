@@ -23,11 +23,12 @@ from agent_messaging.errors import (
 from agent_messaging.handler_run import Handler, HandlerRun
 from agent_messaging.identifiers import checked_external_id
 from agent_messaging.waiting import agent_topic
-from agent_messaging_db import deliveries, directory
+from agent_messaging_db import deliveries, directory, sync_points
 from agent_messaging_db.deliveries import ClaimRow
 from agent_messaging_db.errors import DatabaseUnavailable
 from agent_messaging_db.pool import Connection
 from agent_messaging_db.rows import AttachmentKind, IdentityRow
+from agent_messaging_db.sync_points import SyncPoint
 
 M = TypeVar("M")
 
@@ -183,10 +184,13 @@ class Handlers(Generic[M]):
             self._engine.waiting.wake([agent_topic(agent.id)])
             return 0
         count = 0
-        while claimed := await self._claim([(agent.id, BACKLOG)]):
-            count += len(claimed)
-            desk.backlog.extend(claimed)
-        self._begin(desk)
+        try:
+            while claimed := await self._claim([(agent.id, BACKLOG)]):
+                count += len(claimed)
+                desk.backlog.extend(claimed)
+        finally:
+            # Also what was claimed before the call was cut short: nobody else would begin it.
+            self._begin(desk)
         return count
 
     async def close(self) -> None:
@@ -229,12 +233,15 @@ class Handlers(Generic[M]):
 
         async def claim(connection: Connection, again: bool) -> list[ClaimRow]:
             self._doubtful |= again
-            return await deliveries.claim(
+            claimed = await deliveries.claim(
                 connection,
                 wanted=wanted,
                 process=engine.process,
                 max_attempts=engine.config.max_delivery_attempts,
             )
+            if sync_points.hook is not None:
+                await sync_points.hook(SyncPoint.DELIVERIES_CLAIMED)
+            return claimed
 
         self._claiming += 1
         try:

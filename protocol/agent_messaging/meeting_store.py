@@ -24,11 +24,12 @@ from agent_messaging.rules.meeting import (
 )
 from agent_messaging.rules.meeting_view import next_due
 from agent_messaging.waiting import agent_topic, meeting_topic
-from agent_messaging_db import meetings
+from agent_messaging_db import meetings, sync_points
 from agent_messaging_db.keys import Key
 from agent_messaging_db.meetings import Clocks, NewEventRow
 from agent_messaging_db.pool import Connection
 from agent_messaging_db.rows import MeetingEvent, MeetingRow, MemberRow, MemberStatus
+from agent_messaging_db.sync_points import SyncPoint
 
 TRIES_WITHOUT_LOCK = 3
 
@@ -104,10 +105,14 @@ class MeetingStore:
                 if result is not None:
                     return result
             async with connection.transaction():
+                if sync_points.hook is not None:
+                    await sync_points.hook(SyncPoint.TRANSACTION_BEGUN)
                 await meetings.lock_meeting(connection, meeting=meeting)
                 while (result := await self._attempt(connection, meeting, command, words, key, touched)) is None:
                     # Only a deadline that passes between the reading and the saving brings us here.
                     pass
+                if sync_points.hook is not None:
+                    await sync_points.hook(SyncPoint.TRANSACTION_COMMITS)
                 return result
 
         try:
@@ -152,6 +157,8 @@ class MeetingStore:
         due = next_due(moment.state)
         members = _changed(moment.state.members, transition.state.members)
         touched |= _topics(before, after)
+        if sync_points.hook is not None:
+            await sync_points.hook(SyncPoint.MEETING_DECIDED)
         saved = await meetings.save_meeting(
             connection,
             before=before,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -83,6 +84,7 @@ class AgentMessaging(Generic[MessageType]):
             tokens=Tokens(engine, directory),
         )
         engine.before_calls += [apart(self._handlers.settle), apart(self._events.settle)]
+        self._closing: asyncio.Task[None] | None = None
 
     async def initialize(self) -> None:
         """Open the database (the embedded one, if none is configured), bring its schema up to date, begin to
@@ -92,20 +94,30 @@ class AgentMessaging(Generic[MessageType]):
             DatabaseUnavailableError: it cannot be reached or started.
             ConfigurationError: its schema and this code do not belong together.
         """
+        if self._closing is not None:
+            await asyncio.shield(self._closing)
         if not self._engine.is_open:
             await self._engine.open()
             self._sweep.start()
 
     async def close(self) -> None:
         """Close everything: handlers are cancelled and their messages are free for other processes, waits
-        end.
+        end. A call that is cancelled closes all the same, in the background; calling again waits for it.
         """
-        if not self._engine.is_open:
-            return
-        await self._sweep.close()
-        await self._events.close()
-        await self._handlers.close()
-        await self._engine.close(claims_of=self._handlers.agents)
+        if self._closing is None:
+            if not self._engine.is_open:
+                return
+            self._closing = asyncio.create_task(self._close(), name="agent-messaging close")
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        try:
+            await self._sweep.close()
+            await self._events.close()
+            await self._handlers.close()
+            await self._engine.close(claims_of=self._handlers.agents)
+        finally:
+            self._closing = None
 
     async def __aenter__(self) -> Self:
         await self.initialize()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from typing import TypeAlias
 from uuid import UUID
@@ -98,8 +99,10 @@ class Outbox:
         return [outcomes.get(question) for question in batch]
 
     async def _mark_read(self, batch: Sequence[Delivery]) -> list[bool]:
-        async def mark(connection: Connection, _again: bool) -> set[UUID]:
-            return await inbox.mark_read(connection, deliveries=batch)
+        async def mark(connection: Connection, again: bool) -> set[UUID]:
+            marked = await inbox.mark_read(connection, deliveries=batch)
+            # What an earlier try has marked is not known, and must not be lost with a caller that has gone.
+            return {message for message, _ in batch} if again else marked
 
         marked = await self._database.run(mark)
         return [message in marked for message, _ in batch]
@@ -112,7 +115,8 @@ class Outbox:
         async def unmark(connection: Connection, _again: bool) -> None:
             await inbox.mark_unread(connection, messages=[message for message, _ in batch])
 
-        await self._database.run(unmark, patience=60)
+        # However long it takes: nobody has these messages, and nobody else knows.
+        await self._database.run(unmark, patience=math.inf)
         self._waiting.wake({agent_topic(recipient) for _, recipient in batch})
         return [None] * len(batch)
 
@@ -120,7 +124,8 @@ class Outbox:
         async def release(connection: Connection, _again: bool) -> set[UUID]:
             return await conversations.release_questions(connection, questions=set(batch), process=self._process)
 
-        readers = await self._database.run(release, patience=60)
+        # However long it takes: as long as this process lives, nobody else reads what it is said to wait for.
+        readers = await self._database.run(release, patience=math.inf)
         self._waiting.wake({agent_topic(agent) for agent in readers})
         return [None] * len(batch)
 

@@ -11,9 +11,10 @@ from agent_messaging.conversations import message_from
 from agent_messaging.engine import Engine, whole
 from agent_messaging.errors import InvalidMessageError
 from agent_messaging.models import Message
-from agent_messaging_db import inbox
+from agent_messaging_db import inbox, sync_points
 from agent_messaging_db.pool import Connection
 from agent_messaging_db.rows import IdentityRow, MessageKind, MessageRow
+from agent_messaging_db.sync_points import SyncPoint
 
 M = TypeVar("M")
 
@@ -105,6 +106,8 @@ class Reader(Generic[M]):
             transaction = connection.transaction()
             await transaction.start()
             try:
+                if sync_points.hook is not None:
+                    await sync_points.hook(SyncPoint.TRANSACTION_BEGUN)
                 taken.extend(
                     await inbox.take(
                         connection,
@@ -114,6 +117,8 @@ class Reader(Generic[M]):
                         kinds=WITH_CONTENT,
                     )
                 )
+                if sync_points.hook is not None:
+                    await sync_points.hook(SyncPoint.TRANSACTION_COMMITS)
             except BaseException:
                 await transaction.rollback()
                 raise
@@ -125,6 +130,8 @@ class Reader(Generic[M]):
                 if not taken:
                     raise
                 logger.info("the acknowledgement of %d messages may be lost; they may be given again", len(taken))
+            if sync_points.hook is not None:
+                await sync_points.hook(SyncPoint.TRANSACTION_COMMITTED)
 
         await self._engine.database.run(take)
         return taken

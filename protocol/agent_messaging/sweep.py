@@ -15,14 +15,15 @@ from time import monotonic
 from typing import Any
 from uuid import UUID
 
+from agent_messaging.answering import expire_due
 from agent_messaging.engine import Engine
 from agent_messaging.errors import MeetingNotFoundError
-from agent_messaging.measures import Settled
 from agent_messaging.meeting_store import MeetingStore
 from agent_messaging.waiting import agent_topic, meeting_topic, question_topic, topics_of
-from agent_messaging_db import conversations, meetings, presence, upkeep
+from agent_messaging_db import meetings, presence, sync_points, upkeep
 from agent_messaging_db.errors import DatabaseUnavailable
 from agent_messaging_db.pool import Connection
+from agent_messaging_db.sync_points import SyncPoint
 
 BATCH = 500
 COUNTED = 100  # how far an inbox is counted to notice a change
@@ -73,7 +74,7 @@ class Sweep:
 
     async def _sweep(self) -> None:
         self._round += 1
-        await self._expire()
+        await expire_due(self._engine)
         await self._move_on()
         await self._look_again()
         async with self._engine.database.connection() as connection:
@@ -86,18 +87,11 @@ class Sweep:
                 await upkeep.forget(connection)
                 await presence.forget_processes(connection)
 
-    async def _expire(self) -> None:
-        while True:
-            async with self._engine.database.connection() as connection:
-                expired = await conversations.expire_questions(connection, limit=BATCH)
-            self._engine.counts.settled[Settled.EXPIRED] += len(expired)
-            self._engine.waiting.wake([question_topic(question) for question, _ in expired])
-            if len(expired) < BATCH:
-                return
-
     async def _move_on(self) -> None:
         async with self._engine.database.connection() as connection:
             due = await upkeep.due_meetings(connection, limit=BATCH)
+        if due and sync_points.hook is not None:
+            await sync_points.hook(SyncPoint.DUE_FOUND)
         for meeting in due:
             try:
                 await self._store.apply_due(meeting)

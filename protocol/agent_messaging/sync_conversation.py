@@ -176,13 +176,16 @@ class SyncConversation(Generic[M]):
         requester, other = await engine.names.agents([requester_external_id, other_external_id])
         not_to_oneself(requester, [other])
 
-        async def end(connection: Connection, again: bool) -> tuple[bool, list[UUID]]:
-            ended, settled = await conversations.end_sessions(connection, one=requester.id, other=other.id)
-            return ended > 0 or again, settled
+        async def end(connection: Connection, again: bool) -> bool:
+            # Noted first: if the outcome stays unknown, whoever waits is to look all the same.
+            settled.update(await conversations.open_questions(connection, one=requester.id, other=other.id))
+            ended, cancelled = await conversations.end_sessions(connection, one=requester.id, other=other.id)
+            settled.update(cancelled)
+            return ended > 0 or again
 
-        ended, settled = False, list[UUID]()
+        settled = set[UUID]()
         try:
-            ended, settled = await engine.database.run(end)
+            ended = await engine.database.run(end)
         finally:
             engine.waiting.wake([*map(question_topic, settled), agent_topic(requester.id), agent_topic(other.id)])
         engine.presence.seen(requester.id)

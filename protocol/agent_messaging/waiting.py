@@ -16,7 +16,9 @@ from typing import Protocol, TypeVar
 from uuid import UUID
 
 from agent_messaging.measures import Counts, WaitEnd
+from agent_messaging_db import sync_points
 from agent_messaging_db.errors import DatabaseUnavailable
+from agent_messaging_db.sync_points import SyncPoint
 from agent_messaging_db.wakeups import Wakeups
 
 Found = TypeVar("Found")
@@ -215,14 +217,23 @@ class Waiting:
         window: Window,
     ) -> Taken:
         last = window.remaining <= 0
+        if sync_points.hook is not None:
+            await sync_points.hook(SyncPoint.WAIT_SUBSCRIBED)
         while True:
             # What is woken for from here on is seen by the sleep below, so nothing falls between look and
             # sleep.
             waiter.forget()
             pause = math.inf
             try:
-                if (found := await look()) is not None:
+                found = await look()
+                if sync_points.hook is not None:
+                    await sync_points.hook(SyncPoint.WAIT_LOOKED)
+                if found is not None:
+                    if sync_points.hook is not None:
+                        await sync_points.hook(SyncPoint.WAIT_TAKES)
                     if (taken := await take(found)) is not None:
+                        if sync_points.hook is not None:
+                            await sync_points.hook(SyncPoint.WAIT_TOOK)
                         return taken
                     pause = BEATEN_PAUSE
             except DatabaseUnavailable:
@@ -231,6 +242,8 @@ class Waiting:
                 pause = OUTAGE_PAUSE
             if last or self._closing:
                 raise WindowEndedError
+            if sync_points.hook is not None:
+                await sync_points.hook(SyncPoint.WAIT_SLEEPS)
             await waiter.sleep(min(window.remaining, pause))
             last = window.remaining <= 0
 

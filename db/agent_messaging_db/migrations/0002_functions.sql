@@ -184,6 +184,10 @@ BEGIN
     ), delivered AS (
         INSERT INTO deliveries (message_id, recipient_id, sender_id, kind, claimed_by)
         SELECT a.id, a.asker_id, a.sender, a.kind, a.awaited_by FROM accepted a ORDER BY a.ord
+    ), forgotten AS (   -- a refusal is not remembered: its key would say next time that something was stored
+        DELETE FROM idempotency_keys k
+        USING judged j JOIN unnest(p_key_row, p_key_agent, p_key) AS n (ord, agent_id, key) ON n.ord = j.ord
+        WHERE j.verdict IN ('unknown', 'refused') AND k.agent_id = n.agent_id AND k.key = n.key
     )
     SELECT j.ord::int, j.verdict, NULL::text, CASE WHEN j.rank > 1 THEN 'answered' ELSE j.state END, j.asker_id FROM judged j;
 END $$;

@@ -4,6 +4,11 @@ SELECT * FROM send_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $
 -- name: answer_questions
 SELECT * FROM answer_questions($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
 
+-- name: open_questions
+-- What two agents have asked each other and is not settled.
+SELECT q.id FROM questions q JOIN pairs p ON p.id = q.pair_id
+WHERE p.low_id = least($1::uuid, $2::uuid) AND p.high_id = greatest($1::uuid, $2::uuid) AND q.state = 'open';
+
 -- name: end_sessions
 SELECT ended, cancelled FROM end_sessions($1, $2);
 
@@ -63,10 +68,11 @@ SELECT id, asker_id, answerer_id FROM questions WHERE number = $1;
 SELECT id, number, asker_id, answerer_id FROM questions WHERE id = $1;
 
 -- name: live_sessions
--- The newest session of each type between two agents, with who waits in it.
+-- The newest session of each type between two agents, with who waits in it, as long as its process lives.
 SELECT DISTINCT ON (s.type) s.id, s.low_id, s.high_id, s.type, s.created_at, s.ended_at,
        (SELECT q.asker_id FROM questions q
-        WHERE q.session_id = s.id AND q.pair_id = s.pair_id AND q.state = 'open' AND q.awaited_by IS NOT NULL
+        WHERE q.session_id = s.id AND q.pair_id = s.pair_id AND q.state = 'open' AND q.reply_by > clock_timestamp()
+          AND EXISTS (SELECT FROM processes p WHERE p.id = q.awaited_by AND p.lease_until > clock_timestamp())
         ORDER BY q.number LIMIT 1) AS waiting_id
 FROM sessions s JOIN pairs p ON p.id = s.pair_id
 WHERE p.low_id = least($1::uuid, $2::uuid) AND p.high_id = greatest($1::uuid, $2::uuid)
