@@ -1,0 +1,65 @@
+"""What random histories found, each as the short story that it shrank to."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from tests.model import clock
+from tests.model.operations import Answer, Ask, Crash, Operation, Pass
+from tests.model.processes import LocalProcess
+from tests.model.world import Laboratory, World
+
+
+@asynccontextmanager
+async def world(dsn: str) -> AsyncGenerator[World]:
+    """A history, of which every step is held against the model."""
+    await clock.install(dsn)
+    laboratory = await Laboratory.open(dsn, lambda _: LocalProcess.open(dsn))
+    told = World(laboratory)
+    try:
+        await told.begin()
+        yield told
+        await told.ends()
+    finally:
+        await told.abandon()
+        await laboratory.close()
+
+
+async def tells(dsn: str, *operations: Operation) -> None:
+    async with world(dsn) as told:
+        for operation in operations:
+            await told.do(operation)
+
+
+@pytest.mark.requirement("idempotency:refusals")
+async def test_a_refused_reply_is_refused_again_with_its_key(dsn: str) -> None:
+    """It was told as done the second time, with the id of an answer that nobody had stored."""
+    await tells(
+        dsn,
+        Ask(1, 0, "ann", "ben", 300.0, stay=False),
+        Answer(2, 0, "ben", "ann", 1, decline=False),
+        Answer(3, 0, "ben", "ann", 1, decline=False, key="k"),
+        Answer(4, 1, "ben", "ann", 1, decline=False, key="k", says=3),
+    )
+
+
+@pytest.mark.requirement("sync:session-waiting")
+async def test_nobody_waits_in_a_conversation_whose_waiter_died(dsn: str) -> None:
+    """It was shown as waiting for as long as the question stood, a year if need be."""
+    await tells(
+        dsn,
+        Ask(1, 0, "ann", "ben", 100_000.0, stay=True),
+        Crash(2, 0),
+        Pass(3, 60.0, sweep=False),
+        Answer(4, 1, "ben", "ann", None, decline=False),
+    )
+
+
+@pytest.mark.requirement("question:several")
+async def test_questions_whose_time_has_passed_leave_room_for_others_before_anybody_sweeps(dsn: str) -> None:
+    """The ninth question was refused for eight that were open no more."""
+    asked = (Ask(number, 0, "ann", "ben", 10.0, stay=False) for number in range(1, 9))
+    await tells(dsn, *asked, Pass(9, 60.0, sweep=False), Ask(10, 1, "ann", "ben", 300.0, stay=False))
