@@ -62,6 +62,7 @@ class ToolArguments(FuncMetadata):
     published: dict[str, dict[str, Any]]
     required: frozenset[str]
     count: Callable[[str, str], None]
+    overdrawn: Callable[[], CallToolResult | None]
 
     def validate_arguments(self, arguments_to_validate: dict[str, Any]) -> dict[str, Any]:
         """Pass the arguments on unchecked: raised from here, a refusal would carry the SDK's own words."""
@@ -74,10 +75,13 @@ class ToolArguments(FuncMetadata):
         arguments: dict[str, Any],
         arguments_to_pass_directly: dict[str, Any] | None = None,
     ) -> CallToolResult:
+        # Before they are looked at: a call that is refused for its arguments costs as much as another.
+        if (refused := self.overdrawn()) is not None:
+            return refused
         try:
             checked = super().validate_arguments(self._known(arguments["sent"]))
-        except ValueError as refused:
-            refusal = Refusal(f"{self._explained(refused, arguments['sent'])} Nothing was done.")
+        except ValueError as wrong:
+            refusal = Refusal(f"{self._explained(wrong, arguments['sent'])} Nothing was done.")
             with logs.called(self.tool, count=self.count) as line:
                 line.gave(refusal, {})
             return rendered(refusal)
@@ -138,6 +142,7 @@ def published(
     annotations: ToolAnnotations,
     context_argument: str,
     count: Callable[[str, str], None],
+    overdrawn: Callable[[], CallToolResult | None] = lambda: None,
 ) -> Tool:
     """A tool with the schemas that every host accepts: one `type` each, and no keyword that any of them
     refuses.
@@ -158,6 +163,7 @@ def published(
         published=tool.parameters["properties"],
         required=frozenset(tool.parameters.get("required", ())),
         count=count,
+        overdrawn=overdrawn,
     )
     return tool
 

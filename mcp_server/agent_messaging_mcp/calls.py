@@ -16,7 +16,7 @@ from agent_messaging.errors import AgentMessagingError
 from agent_messaging_mcp import identity, logs
 from agent_messaging_mcp.also import also_line, named, told_by
 from agent_messaging_mcp.errors import CLIENT_GONE, outage, outcome, too_many_calls, too_many_waits
-from agent_messaging_mcp.limits import Rate, TooManyWaits
+from agent_messaging_mcp.limits import Rate, TooManyWaits, pause
 from agent_messaging_mcp.metrics import Numbers
 from agent_messaging_mcp.rendering import rendered
 from agent_messaging_mcp.results import Refusal, Result
@@ -95,17 +95,22 @@ class Call:
 Function: TypeAlias = Callable[..., Awaitable[Result | Refusal]]
 
 
+def overdrawn(desk: Desk, tool: str) -> CallToolResult | None:
+    """The refusal of a call, whatever its arguments are, if its caller has made too many."""
+    if not (seconds := pause()):
+        return None
+    result = too_many_calls(tool, desk.rate.per_minute, seconds)
+    with logs.called(tool, count=desk.numbers.called) as line:
+        line.gave(result, {})
+    return rendered(result)
+
+
 async def perform(
     desk: Desk, function: Function, context: Context[Any, Any], arguments: dict[str, Any]
 ) -> CallToolResult:
     """Run one tool. Raises `MCPError` for an outage and for a defect of the server."""
     tool = function.__name__
     with desk.numbers.calling(), logs.called(tool, count=desk.numbers.called) as line:
-        if pause := desk.rate.take(identity.caller()):
-            desk.numbers.refused("rate")
-            result = too_many_calls(tool, desk.rate.per_minute, pause)
-            line.gave(result, arguments)
-            return rendered(result)
         view = await desk.view()
         result = await _result(Call(desk, context, view), function, arguments)
         line.gave(result, arguments)

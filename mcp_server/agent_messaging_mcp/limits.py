@@ -6,10 +6,13 @@ import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from time import monotonic
 
 _REMEMBERED = 10_000
+
+_pause: ContextVar[float] = ContextVar("pause", default=0.0)
 
 
 class TooManyWaits(Exception):
@@ -53,6 +56,21 @@ class Rate:
             return math.ceil((1 - bucket.tokens) / per_second)
         bucket.tokens -= 1
         return 0
+
+
+@contextmanager
+def pausing(seconds: float) -> Generator[None]:
+    """Let a request know that its caller has made too many and is to make none for so long; 0: it has not."""
+    before = _pause.set(seconds)
+    try:
+        yield
+    finally:
+        _pause.reset(before)
+
+
+def pause() -> float:
+    """How long the caller of this request is to make none; 0 if it may."""
+    return _pause.get()
 
 
 class OpenWaits:

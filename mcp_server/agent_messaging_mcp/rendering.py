@@ -98,7 +98,8 @@ def _block(entry: Entry, mark: str) -> Iterator[str]:
         case (Body(name="text") as only,):
             lines.append(only.text)
         case several:
-            lines += [f"{body.name}: {body.text}" for body in several]
+            # Indented, so that no line of one part looks like the beginning of another.
+            lines += [f"{body.name}: {body.text}".replace("\n", "\n    ") for body in several]
     lines.append(f"[/{mark}]")
     for body in entry.bodies:
         if body.rest:

@@ -14,7 +14,7 @@ from agent_messaging_mcp import completions, identity, logs, prompts, resources,
 from agent_messaging_mcp.calls import Agendas, Desk
 from agent_messaging_mcp.errors import TOO_MANY_REQUESTS
 from agent_messaging_mcp.identity import Identify
-from agent_messaging_mcp.limits import Rate
+from agent_messaging_mcp.limits import Rate, pausing
 from agent_messaging_mcp.metrics import Numbers
 from agent_messaging_mcp.service import Service
 from agent_messaging_mcp.settings import Settings
@@ -23,6 +23,8 @@ from agent_messaging_mcp.updates import Updates
 from agent_messaging_mcp.waits import Waits
 
 NAME = "agent-messaging"
+
+_CONNECTING = frozenset({"initialize", "server/discover", "ping"})
 
 _INSTRUCTIONS = """\
 You are the agent {agent}. Through these tools you exchange messages with other agents, ask and answer
@@ -57,18 +59,23 @@ def build_server(settings: Settings, service: Service, identify: Identify) -> tu
         progress_interval=settings.progress_interval,
         most_per_agent=settings.max_open_waits,
     )
+    # Of its own, so that whoever has called too often is still told who it is when it connects anew.
+    connecting = Rate(settings.rate_limit_per_minute)
     desk = Desk(service, waits, Agendas(), Rate(settings.rate_limit_per_minute), Numbers())
     updates = Updates(desk)
 
     async def greet(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         """Settle who calls, tell it who it is, and have the protocol layer opened while it reads that."""
         agent = identify(ctx)
-        if _is_counted(ctx) and (pause := desk.rate.take(agent)):
+        rate = connecting if ctx.method in _CONNECTING else desk.rate
+        pause = rate.take(agent) if ctx.request_id is not None else 0
+        if pause:
             desk.numbers.refused("rate")
+        if pause and ctx.method != "tools/call":
             raise MCPError(
                 TOO_MANY_REQUESTS, f"Too many requests. Try again in {span(pause)}.", {"retryAfterSeconds": pause}
             )
-        with identity.acting_as(agent), logs.context(agent=agent, request=ctx.request_id):
+        with identity.acting_as(agent), pausing(pause), logs.context(agent=agent, request=ctx.request_id):
             result = await call_next(ctx)
         if ctx.method in ("initialize", "server/discover") and isinstance(result, Mapping):
             offered = {name: _unchanging(capability) for name, capability in result["capabilities"].items()}
@@ -95,8 +102,3 @@ def build_server(settings: Settings, service: Service, identify: Identify) -> tu
 def _unchanging(capability: Any) -> Any:
     # The SDK promises news of every list to the current era; ours never change, and no such news is sent.
     return {**capability, "listChanged": False} if "listChanged" in capability else capability
-
-
-def _is_counted(ctx: ServerRequestContext[Any, Any]) -> bool:
-    # Tool calls are counted where their results are made; what opens or keeps a connection is not.
-    return ctx.request_id is not None and ctx.method not in ("tools/call", "initialize", "server/discover", "ping")

@@ -95,13 +95,26 @@ class _Wire:
         os.close(nowhere)
 
     def _pump(self) -> None:
+        begun = b""
         try:
             while received := os.read(self._client, 65_536):
-                while received:
-                    received = received[os.write(self._fill, received) :]
+                *lines, begun = (begun + received).split(b"\n")
+                for line in lines:
+                    self._pass_on(line + b"\n")
+            self._pass_on(begun)
         except OSError as gone:
             logger.info("standard input failed: %r", gone)
         self.end()
+
+    def _pass_on(self, line: bytes) -> None:
+        try:
+            line.decode()
+        except UnicodeDecodeError:
+            # The SDK would read something else into it, and a message would arrive changed.
+            logger.warning("a line on standard input is not UTF-8, and was left out")
+            return
+        while line:
+            line = line[os.write(self._fill, line) :]
 
 
 class _Answers:
@@ -135,8 +148,10 @@ class _Answers:
         if isinstance(item.message, types.JSONRPCResponse | types.JSONRPCError):
             self._settle(item.message.id)
 
-    def _settle(self, request: Any) -> None:
-        self._open.discard(request)
+    def _settle(self, request: object) -> None:
+        # A client may name anything at all as what it cancels.
+        if isinstance(request, str | int):
+            self._open.discard(request)
         if not self._open:
             self._all_given.set()
 

@@ -47,6 +47,7 @@ def serve(**given: Any) -> None:
             f"listening on {settings.host} is for other machines: name what they call this server by, "
             "with --allowed-host (for example --allowed-host agents.example.org)"
         )
+    _check_allow_list(settings)
     _serve(settings)
 
 
@@ -56,6 +57,20 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _check_allow_list(settings: Settings) -> None:
+    from agent_messaging_mcp.http.edge import allowed_host, allowed_origin
+
+    for option, entries, read in (
+        ("--allowed-host (AGENT_MESSAGING_ALLOWED_HOSTS)", settings.allowed_hosts, allowed_host),
+        ("--allowed-origin (AGENT_MESSAGING_ALLOWED_ORIGINS)", settings.allowed_origins, allowed_origin),
+    ):
+        for entry in entries:
+            try:
+                read(entry)
+            except ValueError as wrong:
+                raise click.ClickException(f"{option}: {wrong}") from None
 
 
 def _serve(settings: Settings) -> None:

@@ -10,6 +10,7 @@ import httpx2
 
 from agent_messaging_db import diagnosis
 from agent_messaging_mcp.doctor.findings import Case, Check, Finding, Result
+from agent_messaging_mcp.log_safety import cleaned
 from agent_messaging_mcp.text import counted, listed, one_line
 
 SOON = 7 * 86_400.0
@@ -70,7 +71,7 @@ async def issuer(case: Case) -> Finding:
         return Finding(
             Check.ISSUER, Result.OK, "none (OAUTH_ISSUER is not set): only tokens of `agent-messaging token`"
         )
-    name = one_line(settings.oauth_issuer, 200)
+    name = cleaned(settings.oauth_issuer)
     try:
         url = settings.oauth_jwks_url or await _keys_address(settings.oauth_issuer)
         number = await keys_at(url)
@@ -81,7 +82,7 @@ async def issuer(case: Case) -> Finding:
             f"{name}: {missing}; no JWT of it can be checked",
             "Make it reachable from this host, or set OAUTH_JWKS_URL to the address of its keys.",
         )
-    return Finding(Check.ISSUER, Result.OK, f"{name}: {counted(number, 'key')} at {one_line(url, 200)}")
+    return Finding(Check.ISSUER, Result.OK, f"{name}: {counted(number, 'key')} at {cleaned(url)}")
 
 
 class KeysNotFound(Exception):
@@ -92,7 +93,7 @@ async def keys_at(url: str) -> int:
     """How many keys there are at `url`; raises KeysNotFound."""
     keys = (await _document(url)).get("keys")
     if not isinstance(keys, list) or not keys:
-        raise KeysNotFound(f"there are no keys at {one_line(url, 200)}")
+        raise KeysNotFound(f"there are no keys at {cleaned(url)}")
     return len(cast("list[object]", keys))
 
 
@@ -110,16 +111,16 @@ async def _keys_address(issuer: str) -> str:
             reasons.append(str(missing))
             continue
         if metadata.get("issuer") != issuer:
-            reasons.append(f"the metadata at {one_line(place, 200)} is of another issuer")
+            reasons.append(f"the metadata at {cleaned(place)} is of another issuer")
         elif isinstance(keys := metadata.get("jwks_uri"), str):
             return keys
         else:
-            reasons.append(f"the metadata at {one_line(place, 200)} names no keys")
+            reasons.append(f"the metadata at {cleaned(place)} names no keys")
     raise KeysNotFound("; ".join(reasons))
 
 
 async def _document(url: str) -> dict[str, object]:
-    shown = one_line(url, 200)
+    shown = cleaned(url)
     try:
         async with httpx2.AsyncClient(timeout=FETCH_SECONDS, follow_redirects=False) as client:
             answer = await client.get(url, headers={"accept": "application/json"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 from agent_messaging_mcp.doctor.findings import Case, Check, Finding, Result
-from agent_messaging_mcp.http.edge import address_of
+from agent_messaging_mcp.http.edge import address_of, allowed_origin
 from agent_messaging_mcp.text import listed, one_line
 
 
@@ -22,6 +22,17 @@ async def edge(case: Case) -> Finding:
             "Give names as clients write them, without scheme and path, separated by commas: "
             "AGENT_MESSAGING_ALLOWED_HOSTS=agents.example.org",
         )
+    for entry in settings.allowed_origins:
+        try:
+            allowed_origin(entry)
+        except ValueError as wrong:
+            return Finding(
+                Check.EDGE,
+                Result.FAILING,
+                one_line(str(wrong)),
+                "Give origins as browsers write them, separated by commas: "
+                "AGENT_MESSAGING_ALLOWED_ORIGINS=https://app.example.org",
+            )
     if not _is_loopback(settings.host) and not names:
         return Finding(
             Check.EDGE,

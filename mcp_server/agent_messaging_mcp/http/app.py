@@ -26,7 +26,7 @@ from agent_messaging_mcp.calls import Desk
 from agent_messaging_mcp.http import health
 from agent_messaging_mcp.http.authentication import Authentication
 from agent_messaging_mcp.http.credentials import Credentials, current
-from agent_messaging_mcp.http.edge import Edge
+from agent_messaging_mcp.http.edge import Edge, allowed_origin
 from agent_messaging_mcp.http.exchanges import STREAMABLE_PATH, Exchanges
 from agent_messaging_mcp.http.issuer import Issuer
 from agent_messaging_mcp.http.sessions import Sessions
@@ -122,7 +122,7 @@ def _answering_browsers(app: ASGIApp, settings: Settings) -> ASGIApp:
     # A page asks first, without its token, and reads only what it is let.
     return CORSMiddleware(
         app,
-        allow_origins=settings.allowed_origins,
+        allow_origins=[str(allowed_origin(entry)) for entry in settings.allowed_origins],
         allow_methods=["GET", "POST", "DELETE"],
         allow_headers=[
             "authorization",

@@ -52,9 +52,44 @@ def address_of(text: str) -> Address | None:
     return Address(found["host"].lower().removesuffix("."), int(found["port"]) if found["port"] else None)
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a web page comes from."""
+
+    scheme: str
+    address: Address
+
+    def __str__(self) -> str:
+        """As browsers write it: without the port that its scheme has anyway."""
+        port = self.address.port
+        return f"{self.scheme}://{self.address.host}{'' if port == _DEFAULT_PORTS[self.scheme] else f':{port}'}"
+
+
+def allowed_host(entry: str) -> Address:
+    """The address of an entry of the allow-list; its port is None if any will do. Raises ValueError."""
+    address = address_of(entry.removesuffix(":*"))
+    if address is None:
+        raise ValueError(
+            f"no Host header can match {entry[:80]!r}: give a name as clients write it, without scheme, path and "
+            "wildcard, for example agents.example.org or agents.example.org:8443"
+        )
+    return address
+
+
+def allowed_origin(entry: str) -> Origin:
+    """The origin of an entry of the allow-list. Raises ValueError."""
+    origin = _origin(entry)
+    if origin is None:
+        raise ValueError(
+            f"no Origin header can match {entry[:80]!r}: give it as browsers write it, scheme and name without a path "
+            "or a final slash, for example https://app.example.org"
+        )
+    return origin
+
+
 class Edge:
     """Lets through what is meant for this server. `allowed_hosts` and `allowed_origins` add to the loopback
-    names; `refused` is told of what was turned away.
+    names, and raise ValueError if they are none; `refused` is told of what was turned away.
     """
 
     def __init__(
@@ -67,9 +102,8 @@ class Edge:
         refused: Callable[[str], None],
     ) -> None:
         self._app = RequestBodyLimitMiddleware(app, max_body_bytes)
-        hosts = [address_of(name.removesuffix(":*")) for name in (*LOOPBACK, *allowed_hosts)]
-        self._hosts = [address for address in hosts if address is not None]
-        self._origins = frozenset(filter(None, map(_origin, allowed_origins)))
+        self._hosts = [allowed_host(name) for name in (*LOOPBACK, *allowed_hosts)]
+        self._origins = frozenset(map(allowed_origin, allowed_origins))
         self._refused = refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -110,7 +144,7 @@ class Edge:
 
     def _is_allowed_origin(self, text: str) -> bool:
         origin = _origin(text)
-        return origin is not None and (origin in self._origins or self._is_allowed(origin[1]))
+        return origin is not None and (origin in self._origins or self._is_allowed(origin.address))
 
 
 _REFUSED_FURTHER_IN = {401: "token", 413: "body"}
@@ -125,9 +159,9 @@ _ANSWERS = {
 }
 
 
-def _origin(text: str) -> tuple[str, Address] | None:
+def _origin(text: str) -> Origin | None:
     scheme, separator, rest = text.partition("://")
     address = address_of(rest) if separator and scheme in _DEFAULT_PORTS else None
     if address is None:
         return None
-    return scheme, Address(address.host, address.port or _DEFAULT_PORTS[scheme])
+    return Origin(scheme, Address(address.host, address.port or _DEFAULT_PORTS[scheme]))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
+import json
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp_types import INTERNAL_ERROR, INVALID_REQUEST
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -23,8 +24,10 @@ from agent_messaging_mcp.http.credentials import Credentials, current
 from agent_messaging_mcp.waits import GONE
 
 STREAMABLE_PATH = "/mcp"
-_WRITING_SECONDS = 0.3
-"""Time for the last results to get from their handlers into the streams of the 2025 era."""
+_HAND_OVERS = 50
+"""Rounds of the event loop, far more than it takes to get an answer from its request's task through the transport's
+tasks to the socket: none of them waits for anything but the one before.
+"""
 
 
 class Exchanges:
@@ -59,8 +62,9 @@ class Exchanges:
             # As an answer to the request: a client that posts to a stream does not look at the response.
             raise MCPError(INTERNAL_ERROR, "The database could not be reached. Try again later.")
         when_over = partial(self._credentials.when_over, credential)
+        if (task := asyncio.current_task()) is not None:
+            self._count(task)
         with (
-            self._counted(),
             anyio.CancelScope() as scope,
             self._credentials.while_good(credential, scope.cancel),
             identity.allowed_until(when_over),
@@ -74,9 +78,13 @@ class Exchanges:
 
         async def track(scope: Scope, receive: Receive, send: Send) -> None:
             credential = current()
-            if credential is not None and not credential.is_checked and not _is_call(scope):
-                await away()(scope, receive, send)
-            elif scope["type"] == "http" and scope["method"] == "HEAD":
+            if credential is not None and not credential.is_checked:
+                body = await _request_in(scope, receive) if _is_call(scope) else None
+                if body is None:
+                    await away()(scope, receive, send)
+                    return
+                receive = _again(body, receive)
+            if scope["type"] == "http" and scope["method"] == "HEAD":
                 # It would open a stream without a body, which nothing ends and nobody reads.
                 await Response(status_code=405, headers={"allow": "GET, POST, DELETE"})(scope, receive, send)
             elif scope["type"] == "http" and scope["method"] == "GET":
@@ -98,20 +106,21 @@ class Exchanges:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._idle.wait()
-                await asyncio.sleep(_WRITING_SECONDS)
+                for _ in range(_HAND_OVERS):
+                    await asyncio.sleep(0)
         for stream in list(self._streams):
             stream.cancel()
 
-    @contextmanager
-    def _counted(self) -> Generator[None]:
+    def _count(self, request: asyncio.Task[Any]) -> None:
+        """Count the request that this task serves until the task has ended: then its transport has the answer."""
         self._in_progress += 1
         self._idle.clear()
-        try:
-            yield
-        finally:
-            self._in_progress -= 1
-            if not self._in_progress:
-                self._idle.set()
+        request.add_done_callback(self._answered)
+
+    def _answered(self, _: asyncio.Task[Any]) -> None:
+        self._in_progress -= 1
+        if not self._in_progress:
+            self._idle.set()
 
     async def _stream(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         response = _Response(send)
@@ -136,6 +145,27 @@ def _is_call(scope: Scope) -> bool:
     headers = Headers(scope=scope)
     of_2025 = headers.get("mcp-protocol-version", "") in ("", *HANDSHAKE_PROTOCOL_VERSIONS)
     return scope["path"] != STREAMABLE_PATH or not of_2025 or "mcp-session-id" in headers
+
+
+async def _request_in(scope: Scope, receive: Receive) -> bytes | None:
+    """The body, if it is a request: a notification that cancels one takes effect before anybody is asked."""
+    try:
+        body = await Request(scope, receive).body()
+        message = json.loads(body)
+        method = message["method"] if "id" in message else None
+    except (ClientDisconnect, LookupError, RecursionError, TypeError, ValueError):
+        return None
+    return body if isinstance(method, str) and not method.startswith("notifications/") else None
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """`receive` as it was before the body was read."""
+    unread: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def read() -> Message:
+        return unread.pop() if unread else await receive()
+
+    return read
 
 
 def _transport(ctx: ServerRequestContext[Any, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from mcp.server.mcpserver.context import Context
@@ -10,7 +11,7 @@ from mcp.server.mcpserver.tools import Tool
 from mcp_types import CallToolResult, ToolAnnotations
 
 from agent_messaging_mcp.arguments import published
-from agent_messaging_mcp.calls import Desk, Function, perform
+from agent_messaging_mcp.calls import Desk, Function, overdrawn, perform
 
 CONTEXT_ARGUMENT = "call_"
 
@@ -38,6 +39,7 @@ class ToolSpec:
             annotations=self.annotations,
             context_argument=CONTEXT_ARGUMENT,
             count=desk.numbers.called,
+            overdrawn=partial(overdrawn, desk, self.name),
         )
 
         async def run(*, call_: Context[Any, Any], **arguments: Any) -> CallToolResult:

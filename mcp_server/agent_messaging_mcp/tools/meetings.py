@@ -133,7 +133,9 @@ async def _held(
     *,
     done: str,
 ) -> Result:
-    """Wait for a turn. However the wait ends, what was `done` before it is recorded."""
+    """Wait for a turn. However the wait ends, what was `done` before it is recorded, unless the server is about to
+    restart.
+    """
     try:
         signal = await call_.hold(wait_seconds, wait)
     except MeetingTimeoutError as ended:
@@ -151,10 +153,13 @@ async def _held(
         )
     except Stopping:
         again = call("attend_meeting", meeting=meeting)
+        doubt = ", and whether your words were recorded is open" if done else ""
+        told = ": it gives you the floor again if they were not" if done else ""
         return Result(
             status="waiting",
-            happened=f"{done}The server is about to restart; the meeting goes on.",
-            do=f"go on with {again}.",
+            # It may have come too early for what was to be recorded first.
+            happened=f"The server is about to restart{doubt}; the meeting goes on.",
+            do=f"go on with {again}{told}.",
             next=again,
             facts={"meeting": meeting},
         )

@@ -1,0 +1,112 @@
+"""Measures whether a noisy agent harms anybody but itself: `python -m tests.hostile.noisy [--waits 5000]`.
+
+Two agents ask and answer each other over HTTP, first alone and then beside one that begins as many waits, floods and
+wrong calls as it can. The exit code is 1 if the neighbours' 99th percentile is twice what it was, or more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import anyio
+
+from agent_messaging_db import embedded
+from tests.hostile.noise import Noise, noisy
+from tests.mcp_server.serving import serving, tokens_of
+from tests.mcp_server.wire import Wire
+from tests.promises import record
+
+ROUNDS = 5
+QUESTIONS = 120
+WORST = 2.0
+"""How many times slower the neighbours may get."""
+
+
+async def answers(wire: Wire, token: str, ready: anyio.Event) -> None:
+    """bob: answers whatever it is asked."""
+    await wire.tool(token, "list_agents", {})
+    ready.set()
+    cursor = ""
+    while True:
+        read = await wire.tool(token, "check_inbox", {"after": cursor, "wait_seconds": 20})
+        cursor = read["structuredContent"].get("cursor", "")
+        for item in read["structuredContent"].get("items", ()):
+            if item["kind"] == "question":
+                await wire.tool(token, "reply", {"question": item["question"], "message": "yes"})
+
+
+async def asked(wire: Wire, token: str, count: int) -> list[float]:
+    """How long each of alice's questions took, in seconds."""
+    took: list[float] = []
+    for number in range(count):
+        began = time.perf_counter()
+        result = await wire.tool(token, "send_and_wait", {"to": "bob", "message": f"{number} {began}"})
+        took.append(time.perf_counter() - began)
+        assert result["structuredContent"]["status"] == "answered", result
+    return took
+
+
+def p99(took: list[float]) -> float:
+    return statistics.quantiles(took, n=100)[98]
+
+
+async def measured(dsn: str, waits: int, every: float) -> tuple[list[float], list[float], Noise]:
+    """The neighbours' times alone and beside the noise, in turns, so that both see the same machine."""
+    tokens = await tokens_of(dsn, "alice", "bob", "mallory", "victim")
+    alone: list[float] = []
+    beside: list[float] = []
+    sum_ = Noise()
+    async with serving(dsn) as quiet, anyio.create_task_group() as tasks:
+        wire = Wire(quiet.address)
+        ready = anyio.Event()
+        tasks.start_soon(answers, wire, tokens["bob"], ready)
+        await ready.wait()
+        await asked(wire, tokens["alice"], 10)
+        for _ in range(ROUNDS):
+            alone += await asked(wire, tokens["alice"], QUESTIONS // ROUNDS)
+            async with noisy(wire, tokens["mallory"], total=waits // ROUNDS, every=every) as noise:
+                await asyncio.sleep(1)
+                beside += await asked(wire, tokens["alice"], QUESTIONS // ROUNDS)
+                while noise.total < waits // ROUNDS:  # noqa: ASYNC110 - it has no event
+                    await asyncio.sleep(0.1)
+            sum_.asked += noise.asked
+            sum_.refused += noise.refused
+            sum_.most_held = max(sum_.most_held, noise.most_held)
+        tasks.cancel_scope.cancel()
+    return alone, beside, sum_
+
+
+def main() -> int:
+    """Measure, print, judge."""
+    parser = argparse.ArgumentParser(description="Whether a noisy agent harms anybody but itself.")
+    parser.add_argument("--waits", type=int, default=5_000, help="requests of the noisy agent (default: 5000)")
+    parser.add_argument("--every", type=float, default=0.02, help="seconds between two of them (default: 0.02)")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="agent-messaging-noisy-") as directory:
+        held = asyncio.run(embedded.ensure(Path(directory, "server"), linger=0))
+        try:
+            alone, beside, noise = asyncio.run(measured(held.dsn, given.waits, given.every))
+        finally:
+            held.release()
+    slower = p99(beside) / p99(alone)
+    facts = {
+        "p50_alone_ms": round(statistics.median(alone) * 1_000, 1),
+        "p99_alone_ms": round(p99(alone) * 1_000, 1),
+        "p50_beside_ms": round(statistics.median(beside) * 1_000, 1),
+        "p99_beside_ms": round(p99(beside) * 1_000, 1),
+        "times_slower": round(slower, 2),
+    }
+    print(f"asked: {dict(noise.asked)}\nrefused: {dict(noise.refused)}")
+    kept = slower < WORST and noise.total >= given.waits * 0.9 and noise.refused.total() > 0
+    record("R17", "a neighbour's questions beside one agent's noise", tried=noise.total, broken=not kept, **facts)
+    return 0 if kept else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
