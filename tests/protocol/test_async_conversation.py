@@ -173,10 +173,10 @@ async def test_a_wait_gives_the_oldest_unread_message_at_once_and_waits_for_the_
         for expected in ("first", "second"):
             assert await calls.wait_for_message("bob", "alice", timeout=0) == expected
         assert await calls.wait_for_message("bob", "alice", timeout=0.05) is None
-        waiting = asyncio.create_task(calls.wait_for_message("bob", "alice", timeout=30))
+        waiting = asyncio.create_task(calls.wait_for_message("bob", "alice", timeout=60))
         await calls.send("carol", "bob", "from another")
         await other.async_conversation.send("alice", "bob", "from another process")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(90):
             assert await waiting == "from another process"
         assert await calls.get_unread_messages("bob") == ["from another"]
 
@@ -185,16 +185,16 @@ async def test_a_wait_gives_the_oldest_unread_message_at_once_and_waits_for_the_
 async def test_a_wait_takes_a_question_too_and_an_answer_only_if_no_waiter_took_it(dsn: str) -> None:
     async with opened(dsn, "alice", "bob") as sdk:
         calls = sdk.async_conversation
-        taking = asyncio.create_task(calls.wait_for_message("bob", "alice", timeout=30))
+        taking = asyncio.create_task(calls.wait_for_message("bob", "alice", timeout=60))
         asking = asyncio.create_task(sdk.sync_conversation.send_and_wait("alice", "bob", "?", timeout=30))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(90):
             assert await taking == "?"
-        other_wait = asyncio.create_task(calls.wait_for_message("alice", "bob", timeout=30))
+        other_wait = asyncio.create_task(calls.wait_for_message("alice", "bob", timeout=60))
         await sdk.sync_conversation.reply("bob", "alice", "!")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(90):
             assert await asking == "!"
         await calls.send("bob", "alice", "a message")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(90):
             assert await other_wait == "a message"
 
 
@@ -202,12 +202,12 @@ async def test_a_wait_takes_a_question_too_and_an_answer_only_if_no_waiter_took_
 async def test_of_two_waiters_each_message_goes_to_one(dsn: str) -> None:
     async with opened(dsn, "alice", "bob") as one, opened(dsn) as other:
         waits = [
-            asyncio.create_task(sdk.async_conversation.wait_for_message("bob", "alice", timeout=30))
+            asyncio.create_task(sdk.async_conversation.wait_for_message("bob", "alice", timeout=60))
             for sdk in (one, other) * 5
         ]
         for number in range(10):
             await one.async_conversation.send("alice", "bob", number)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(90):
             assert {*await asyncio.gather(*waits)} == {*range(10)}
 
 
@@ -218,7 +218,7 @@ async def test_a_cancelled_wait_never_loses_a_message(dsn: str) -> None:
         got: list[int] = []
         for number in range(80):
             waits = [
-                asyncio.create_task(sdk.async_conversation.wait_for_message("bob", "alice", timeout=30))
+                asyncio.create_task(sdk.async_conversation.wait_for_message("bob", "alice", timeout=60))
                 for _ in range(2)
             ]
             sending = asyncio.create_task(sender.async_conversation.send("alice", "bob", number))

@@ -32,7 +32,7 @@ async def is_read(dsn: str, message: UUID) -> bool:
 async def test_a_message_whose_handler_has_returned_is_read_although_its_process_closes_at_that_moment(dsn: str):
     returned = asyncio.Event()
     going_on = asyncio.Event()
-    async with asyncio.timeout(20), connect(dsn) as other:
+    async with asyncio.timeout(90), connect(dsn) as other:
         async with AgentMessaging[str](Config(database_url=dsn)) as sdk:  # pyright: ignore[reportArgumentType]
             await opened(sdk, "alice", "bob")
 
@@ -58,7 +58,7 @@ async def test_a_message_whose_handler_has_returned_is_read_although_its_process
 @pytest.mark.requirement("examples:closing:invitation")
 async def test_an_invitation_given_back_after_the_meeting_has_ended_is_given_to_nobody_again(dsn: str):
     at_work = asyncio.Event()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         async with AgentMessaging[str](Config(database_url=dsn)) as sdk:  # pyright: ignore[reportArgumentType]
             await opened(sdk, "alice", "bob")
 

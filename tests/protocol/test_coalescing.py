@@ -10,7 +10,7 @@ import pytest
 from agent_messaging.coalescing import Coalescer
 from agent_messaging_db.errors import Conflict
 
-BOUND = 10.0
+BOUND = 60.0
 
 
 class Statement:

@@ -285,11 +285,11 @@ async def test_closing_gives_what_is_being_handled_to_another_process_at_once(ds
 
             await worker.get_agent("bob")
             asking = asyncio.create_task(_ask(sdk, "?"))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(90):
                 await began.wait()
         sdk.register_handler("bob")(lambda message, context: context.attempt)
         await sdk.get_agent("bob")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(90):
             assert await asking == 1
 
 

@@ -65,7 +65,7 @@ async def test_a_wait_ends_with_anything_that_needs_the_agent(dsn: str, need: st
                 await other.meeting.create_meeting("alice", ["alice", "bob"], title="About")
             case _:
                 await other.meeting.start_meeting("alice", meeting, "welcome")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(90):
             page = await waiting
         kind = {"one-way": "message"}.get(need, need)
         assert [(item.kind, item.sender, item.read) for item in page.items] == [(kind, "alice", False)]
@@ -87,7 +87,7 @@ async def test_what_is_acknowledged_and_owed_is_listed_and_ends_no_wait(dsn: str
         assert (owed.question_id, owed.owed, owed.read) == (item.question_id, True, True)
         waiting = asyncio.create_task(sdk.inbox.wait("bob", 30))
         await sdk.async_conversation.send("alice", "bob", "news")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(90):
             page = await waiting
         assert [(item.kind, item.read) for item in page.items] == [("message", False), ("question", True)]
         await sdk.sync_conversation.reply("bob", "alice", "!")
@@ -150,7 +150,7 @@ async def test_what_a_handler_has_claimed_is_in_no_inbox_and_what_it_handled_is_
 
         await other.get_agent("bob")
         await sdk.async_conversation.send("alice", "bob", "hello")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(90):
             await began.wait()
         assert await sdk.async_conversation.get_unread_messages("bob") == []
         assert await sdk.async_conversation.wait_for_message("bob", "alice", timeout=0) is None

@@ -23,7 +23,7 @@ from tests.protocol.world import SWEEP_OFF, asked, eventually, opened, within
 
 __all__ = ["operator"]  # a fixture
 
-BOUND = 10.0
+BOUND = 60.0
 
 
 @pytest.mark.requirement("measures:messages")
@@ -132,12 +132,13 @@ async def test_wake_ups_are_told_of_from_opening_on(dsn: str) -> None:
 
         async def came_back() -> bool:
             wakeups = sdk.measures.snapshot().wakeups
-            return wakeups is not None and wakeups.latency.count == 1
+            # It may come back before it counts as sent.
+            return wakeups is not None and (wakeups.latency.count, wakeups.published) == (1, 1)
 
         await eventually(came_back, within=BOUND)
         wakeups = sdk.measures.snapshot().wakeups
         assert wakeups is not None
-        assert (wakeups.hears, wakeups.published, wakeups.reconnects) == (True, 1, 0)
+        assert (wakeups.hears, wakeups.reconnects) == (True, 0)
 
 
 @pytest.mark.requirement("measures:sweeps")
@@ -211,8 +212,9 @@ async def test_what_is_taken_for_a_handler_is_counted_at_each_attempt(dsn: str) 
 @pytest.mark.requirement("measures:turns")
 async def test_turns_are_counted_by_how_they_ended(dsn: str) -> None:
     async with gathering.opened(dsn, "alice", "bob", "carol") as sdk:
-        meeting = await gathering.started(sdk, "alice", "bob", "carol", offer_timeout=0.2)
+        meeting = await gathering.started(sdk, "alice", "bob", "carol")
         await gathering.says(sdk, "bob", meeting, None)
+        await gathering.lets_go_by(dsn, meeting, "carol")
 
         async def timed_out() -> bool:
             return sdk.measures.snapshot().turns["timed_out"] > 0

@@ -20,11 +20,14 @@ from agent_messaging import (
     NotMeetingHostError,
     ParticipantStatus,
 )
+from agent_messaging.waiting import meeting_topic
 from tests.protocol.gathering import (
     BOUND,
     Word,
     attends,
+    comes_now,
     contents,
+    lets_go_by,
     opened,
     says,
     speaks,
@@ -35,8 +38,6 @@ from tests.protocol.gathering import (
 from tests.protocol.world import eventually, fetch
 
 SHORT = 0.2
-PICKED_UP = 0.6
-"""Seconds of an offer that some pick up at once, and others let go by."""
 LONG = 60.0
 
 
@@ -47,6 +48,11 @@ async def held_by(sdk: AgentMessaging[Word], meeting: UUID, agent: str) -> None:
         return (await sdk.meeting.get_meeting_status(meeting)).current_speaker == agent
 
     await eventually(holds)
+
+
+async def waits_for(sdk: AgentMessaging[Word], meeting: UUID) -> bool:
+    """Whether a call of this process waits for the meeting to change."""
+    return meeting_topic(meeting) in sdk._engine.waiting.topics
 
 
 async def lines(sdk: AgentMessaging[Word], meeting: UUID) -> list[str]:
@@ -65,7 +71,8 @@ async def ends(sdk: AgentMessaging[Word], agent: str, meeting: UUID) -> Any:
 @pytest.mark.requirement("meeting:clock:offer")
 async def test_an_offer_that_nobody_picks_up_moves_on_and_every_waiting_member_learns_of_it(dsn: str) -> None:
     async with opened(dsn, "alice", "bob", "carol") as sdk:
-        meeting = await started(sdk, "alice", "bob", "carol", offer_timeout=PICKED_UP, turn_duration=LONG)
+        meeting = await started(sdk, "alice", "bob", "carol")
+        await lets_go_by(dsn, meeting, "bob")
         signal = await turn_of(sdk, "carol", meeting)
 
         assert (signal.turn, signal.system[-1]) == (3, "bob let turn 2 go by")
@@ -105,10 +112,12 @@ async def test_attending_again_in_another_process_repeats_the_turn_and_restarts_
 @pytest.mark.requirement("meeting:clock:no-turn-timeout")
 async def test_without_a_turn_timeout_a_speaker_who_saw_the_floor_is_bounded_by_the_meeting_alone(dsn: str) -> None:
     async with opened(dsn, "alice", "bob", enable_turn_timeout=False) as sdk:
-        meeting = await started(sdk, "alice", "bob", turn_duration=SHORT, offer_timeout=LONG, deadline=1.2)
+        meeting = await started(sdk, "alice", "bob", turn_duration=SHORT, offer_timeout=LONG, deadline=LONG)
         signal = await turn_of(sdk, "bob", meeting)
         assert (signal.deadline, signal.seconds_left) == (None, None)
+        assert await fetch(dsn, "SELECT FROM meetings WHERE floor = 'seen' AND floor_deadline IS NULL")
 
+        await comes_now(dsn, meeting, "deadline")
         assert await ends(sdk, "alice", meeting) is EndReason.DEADLINE
         assert [entry.turn for entry in await sdk.meeting.get_meeting_history(meeting)][-1] == 2
 
@@ -117,8 +126,10 @@ async def test_without_a_turn_timeout_a_speaker_who_saw_the_floor_is_bounded_by_
 @pytest.mark.requirement("meeting:away:returns")
 async def test_two_skips_make_a_member_away_and_only_attending_brings_it_back_to_its_place(dsn: str) -> None:
     async with opened(dsn, "alice", "bob", "carol") as sdk:
-        meeting = await started(sdk, "alice", "bob", "carol", offer_timeout=PICKED_UP, turn_duration=LONG)
-        await speaks(sdk, meeting, "carol", "alice", "carol", "alice")
+        meeting = await started(sdk, "alice", "bob", "carol")
+        for _ in range(2):
+            await lets_go_by(dsn, meeting, "bob")
+            await speaks(sdk, meeting, "carol", "alice")
         status = await sdk.meeting.get_meeting_status(meeting)
         assert status.participant_status["bob"] is ParticipantStatus.AWAY
         await turn_of(sdk, "carol", meeting)
@@ -138,8 +149,10 @@ async def test_two_skips_make_a_member_away_and_only_attending_brings_it_back_to
 @pytest.mark.requirement("meeting:host:returns")
 async def test_while_the_host_is_away_the_longest_attending_member_acts_until_the_host_attends(dsn: str) -> None:
     async with opened(dsn, "alice", "bob", "carol") as sdk:
-        meeting = await started(sdk, "alice", "bob", "carol", offer_timeout=PICKED_UP, turn_duration=LONG)
-        await speaks(sdk, meeting, "bob", "carol", "bob", "carol")
+        meeting = await started(sdk, "alice", "bob", "carol")
+        for _ in range(2):
+            await speaks(sdk, meeting, "bob", "carol")
+            await lets_go_by(dsn, meeting, "alice")
         signal = await turn_of(sdk, "bob", meeting)
         assert signal.host == "bob"
         assert signal.system[-2:] == ("alice let turn 7 go by and is away now", "bob is acting host")
@@ -211,14 +224,15 @@ async def test_leaving_after_the_turn_waits_for_its_end_and_cut_short_changes_no
 @pytest.mark.requirement("meeting:leave:after-turn")
 async def test_who_is_alone_leaves_after_its_turn_too_although_the_floor_comes_back_to_it(dsn: str) -> None:
     async with opened(dsn, "alice", "bob", sweep_interval=3600) as sdk:
-        meeting = await started(sdk, "alice", "bob", offer_timeout=PICKED_UP, turn_duration=LONG)
+        meeting = await started(sdk, "alice", "bob")
         for _ in range(2):
             await speaks(sdk, meeting, "bob")
+            await lets_go_by(dsn, meeting, "alice")
             await held_by(sdk, meeting, "bob")
         await turn_of(sdk, "bob", meeting)
         async with asyncio.timeout(BOUND):
             leaving = asyncio.create_task(sdk.meeting.leave_meeting("bob", meeting, after_turn=True))
-            await asyncio.sleep(0)
+            await eventually(lambda: waits_for(sdk, meeting))  # or it would mean the turn that comes next
             await says(sdk, "bob", meeting, "goodbye")
             await leaving
         assert (await sdk.meeting.get_meeting_status(meeting)).reason is EndReason.ABANDONED

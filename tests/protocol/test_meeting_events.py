@@ -11,7 +11,7 @@ import pytest
 
 from agent_messaging import AgentMessaging, InvalidArgumentError, MeetingEvent
 from agent_messaging_db.wakeups import PostgresWakeups
-from tests.protocol.gathering import Word, attends, opened, says, speaks, started, turn_of
+from tests.protocol.gathering import Word, attends, lets_go_by, opened, says, speaks, started, turn_of
 from tests.protocol.world import eventually
 
 Entry = tuple[UUID, MeetingEvent, str | None, dict[str, Any]]
@@ -70,11 +70,13 @@ async def test_a_process_hears_everything_in_order_of_meetings_that_others_hold(
 async def test_going_away_coming_back_and_declining_are_told_as_the_protocol_says(dsn: str) -> None:
     async with opened(dsn, "alice", "bob", "carol") as sdk:
         heard = recorded(sdk, MeetingEvent.AGENT_JOINED, MeetingEvent.AGENT_LEFT, MeetingEvent.AGENT_TIMED_OUT)
-        meeting = await sdk.meeting.create_meeting("alice", ["bob", "carol"], offer_timeout=0.6)
+        meeting = await sdk.meeting.create_meeting("alice", ["bob", "carol"], offer_timeout=60)
         await sdk.meeting.leave_meeting("carol", meeting)
         await attends(sdk, meeting, "bob")
         await sdk.meeting.start_meeting("alice", meeting, Word(text="hello"))
-        await speaks(sdk, meeting, "alice", "alice")
+        for _ in range(2):
+            await lets_go_by(dsn, meeting, "bob")
+            await speaks(sdk, meeting, "alice")
         await attends(sdk, meeting, "bob")
 
         async def complete() -> bool:
@@ -152,7 +154,7 @@ async def test_a_handler_that_hangs_in_one_meeting_keeps_no_other_meeting_waitin
 
         heard = recorded(sdk, MeetingEvent.AGENT_SPOKE)
         await attends(sdk, hanging, "bob")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(90):
             await entered.wait()
         meeting = await started(sdk, "alice", "bob")
         assert (await heard_of(heard, MeetingEvent.AGENT_SPOKE))[0] == meeting
@@ -181,5 +183,5 @@ async def test_only_events_that_exist_can_be_registered_for_and_a_plain_function
         with pytest.raises(InvalidArgumentError, match="there is no event 'agent_snored'"):
             sdk.register_event_handler("agent_snored")  # type: ignore[arg-type]
         await started(sdk, "alice", "bob")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(90):
             await told.wait()

@@ -8,10 +8,23 @@ from uuid import UUID
 import pytest
 
 from agent_messaging import AgentMessaging, EndReason, MeetingEndedError, MeetingStatus, ParticipantStatus
-from tests.protocol.gathering import BOUND, Word, attends, opened, phase, says, speaks, speeches, started, turn_of
+from tests.protocol.gathering import (
+    BOUND,
+    Word,
+    attends,
+    comes_now,
+    opened,
+    phase,
+    says,
+    speaks,
+    speeches,
+    started,
+    turn_of,
+)
 from tests.protocol.world import eventually, fetch
 
-SOON = 0.3
+LATER = 900.0
+"""Of a deadline that comes when the test is ready for it."""
 NEVER = 3600.0
 """Of a sweep: the process does nothing by itself."""
 
@@ -37,9 +50,11 @@ async def test_a_meeting_ends_when_its_turns_are_used_up(dsn: str) -> None:
 @pytest.mark.requirement("meeting:deadline")
 async def test_at_its_deadline_a_meeting_ends_whatever_it_is_in(dsn: str) -> None:
     async with opened(dsn, "alice", "bob") as sdk:
-        unstarted = await sdk.meeting.create_meeting("alice", ["bob"], deadline=SOON)
-        active = await started(sdk, "alice", "bob", deadline=4 * SOON)
+        unstarted = await sdk.meeting.create_meeting("alice", ["bob"], deadline=LATER)
+        active = await started(sdk, "alice", "bob", deadline=LATER)
         await turn_of(sdk, "bob", active)
+        for meeting in (unstarted, active):
+            assert LATER - 100 < await comes_now(dsn, meeting, "deadline") <= LATER
 
         assert await reason(sdk, unstarted) is EndReason.NO_QUORUM
         assert await reason(sdk, active) is EndReason.DEADLINE
@@ -50,8 +65,8 @@ async def test_at_its_deadline_a_meeting_ends_whatever_it_is_in(dsn: str) -> Non
 @pytest.mark.requirement("meeting:due")
 async def test_a_speech_that_comes_after_the_deadline_finds_it_applied_though_nobody_swept(dsn: str) -> None:
     async with opened(dsn, "alice", "bob", sweep_interval=NEVER) as sdk:
-        meeting = await started(sdk, "alice", "bob", deadline=SOON)
-        await eventually(lambda: fetch(dsn, "SELECT FROM meetings WHERE deadline < clock_timestamp()"))
+        meeting = await started(sdk, "alice", "bob", deadline=LATER)
+        await comes_now(dsn, meeting, "deadline")
 
         with pytest.raises(MeetingEndedError):
             await sdk.meeting.speak("bob", meeting, Word(text="late"), timeout=0)
@@ -89,8 +104,9 @@ async def test_a_meeting_in_which_nobody_speaks_or_passes_any_more_is_abandoned(
 @pytest.mark.requirement("meeting:start-by")
 async def test_at_start_by_a_quorate_meeting_starts_with_the_host_and_without_an_opening(dsn: str) -> None:
     async with opened(dsn, "alice", "bob", "carol") as sdk:
-        meeting = await sdk.meeting.create_meeting("alice", ["bob", "carol"], quorum=2, start_by=SOON)
-        await attends(sdk, meeting, "bob")
+        meeting = await sdk.meeting.create_meeting("alice", ["bob", "carol"], quorum=2, start_by=LATER)
+        await attends(sdk, meeting, "bob", "alice")
+        assert LATER - 100 < await comes_now(dsn, meeting, "start_by") <= LATER
         signal = await turn_of(sdk, "alice", meeting)
 
         assert (signal.turn, signal.said, signal.host) == (1, (), "alice")
@@ -102,8 +118,9 @@ async def test_at_start_by_a_quorate_meeting_starts_with_the_host_and_without_an
 @pytest.mark.requirement("meeting:start-by")
 async def test_at_start_by_it_starts_without_its_host_under_an_acting_one(dsn: str) -> None:
     async with opened(dsn, "alice", "bob", "carol") as sdk:
-        meeting = await sdk.meeting.create_meeting("alice", ["bob", "carol"], quorum=2, start_by=SOON)
-        await attends(sdk, meeting, "carol")
+        meeting = await sdk.meeting.create_meeting("alice", ["bob", "carol"], quorum=2, start_by=LATER)
+        await attends(sdk, meeting, "carol", "bob")
+        await comes_now(dsn, meeting, "start_by")
         signal = await turn_of(sdk, "bob", meeting)
 
         assert (signal.turn, signal.host) == (1, "carol")
@@ -112,7 +129,9 @@ async def test_at_start_by_it_starts_without_its_host_under_an_acting_one(dsn: s
 @pytest.mark.requirement("meeting:start-by")
 async def test_at_start_by_without_quorum_it_ends_and_everybody_is_told(dsn: str) -> None:
     async with opened(dsn, "alice", "bob", "carol") as sdk:
-        meeting = await sdk.meeting.create_meeting("alice", ["bob", "carol"], start_by=SOON)
+        meeting = await sdk.meeting.create_meeting("alice", ["bob", "carol"], start_by=LATER)
+        await attends(sdk, meeting, "bob")
+        await comes_now(dsn, meeting, "start_by")
         signal = await sdk.meeting.attend_meeting("bob", meeting, timeout=BOUND)
 
         assert signal.ended is not None
@@ -147,15 +166,13 @@ async def test_the_status_says_whom_it_waits_for_and_what_happens_next_and_when(
 @pytest.mark.requirement("meeting:clock:outage")
 async def test_a_turn_passes_though_every_process_has_gone_and_the_next_holder_gets_its_whole_clock(dsn: str) -> None:
     async with opened(dsn, "alice", "bob", "carol") as sdk:
-        meeting = await started(sdk, "alice", "bob", "carol", turn_duration=SOON, offer_timeout=60)
+        meeting = await started(sdk, "alice", "bob", "carol", turn_duration=LATER, offer_timeout=LATER)
         await turn_of(sdk, "bob", meeting)
-    await eventually(
-        lambda: fetch(dsn, "SELECT FROM meetings WHERE floor_deadline < clock_timestamp() - interval '1 s'")
-    )
+    await comes_now(dsn, meeting, "floor_deadline")
     assert await fetch(dsn, "SELECT FROM meetings WHERE turn = 2")
 
     async with opened(dsn) as sdk:
-        sql = "SELECT FROM meetings WHERE turn = 3 AND floor_deadline > clock_timestamp() + interval '55 s'"
-        await eventually(lambda: fetch(dsn, sql), within=2)
+        sql = "SELECT FROM meetings WHERE turn = 3 AND floor_deadline > clock_timestamp() + interval '800 s'"
+        await eventually(lambda: fetch(dsn, sql))
         signal = await turn_of(sdk, "carol", meeting)
         assert (signal.turn, signal.system[-1]) == (3, "bob let turn 2 go by")

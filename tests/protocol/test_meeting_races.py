@@ -230,7 +230,7 @@ async def storm(sdk: AgentMessaging[Word], meeting: UUID, agent: str, dice: rand
 
 @pytest.mark.requirement("meeting:transitions")
 async def test_leaving_speaking_passing_and_running_out_of_time_at_once_each_turn_has_one_end(dsn: str) -> None:
-    async with opened(dsn, "alice", "bob", "carol", "dave") as sdk, opened(dsn) as elsewhere, asyncio.timeout(30):
+    async with opened(dsn, "alice", "bob", "carol", "dave") as sdk, opened(dsn) as elsewhere, asyncio.timeout(90):
         meeting = await started(sdk, "alice", "bob", "carol", "dave", offer_timeout=0.05, turn_duration=0.05)
         async with asyncio.TaskGroup() as group:
             for seed, process in enumerate([sdk, elsewhere] * 2):

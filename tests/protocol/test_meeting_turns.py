@@ -117,7 +117,7 @@ async def test_without_a_number_the_turn_last_signalled_here_is_meant_even_if_it
         await speaks(elsewhere, meeting, "bob", "alice")
         await turn_of(elsewhere, "bob", meeting)
 
-        with pytest.raises(NotCurrentSpeakerError, match=r"turn 2 ended \d s ago"):
+        with pytest.raises(NotCurrentSpeakerError, match=r"turn 2 ended \d+ s ago"):
             await sdk.meeting.speak("bob", meeting, Word(text="stale"), timeout=0)
         await says(elsewhere, "bob", meeting, "fresh")
         assert await speeches(sdk, meeting) == [

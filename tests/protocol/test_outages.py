@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -86,10 +87,10 @@ async def test_every_wait_survives_the_end_of_all_connections(dsn: str, operator
             return True
 
         await eventually(started)
-        assert await _no_longer(15, waits["question"]) == "!"
-        assert await _no_longer(15, waits["message"]) == "hello"
-        assert [item.content for item in (await _no_longer(15, waits["inbox"])).items][:1] == ["hello"]
-        assert (await _no_longer(15, waits["turn"])).reason == "your_turn"
+        assert await _no_longer(90, waits["question"]) == "!"
+        assert await _no_longer(90, waits["message"]) == "hello"
+        assert [item.content for item in (await _no_longer(90, waits["inbox"])).items][:1] == ["hello"]
+        assert (await _no_longer(90, waits["turn"])).reason == "your_turn"
 
 
 @pytest.mark.requirement("outage:waits-go-on")
@@ -113,8 +114,8 @@ async def test_waits_outlast_an_outage_longer_than_the_patience(dsn: str, operat
 
         await eventually(answered)
         await sdk.sync_conversation.reply("bob", "alice", "!", question_id=question)
-        assert await _no_longer(10, waiting) == "!"
-        assert (await _no_longer(10, inbox)).items[0].content == "back"
+        assert await _no_longer(90, waiting) == "!"
+        assert (await _no_longer(90, inbox)).items[0].content == "back"
 
 
 @pytest.mark.requirement("outage:listener")
@@ -141,7 +142,7 @@ async def test_a_killed_listener_costs_no_answer_even_without_the_sweep(dsn: str
             if answer == "after the listener is back":
                 await eventually(listener)
             await other.sync_conversation.reply("bob", "alice", -round, question_id=question)
-            assert await _no_longer(10, asking) == -round
+            assert await _no_longer(90, asking) == -round
 
 
 @pytest.mark.requirement("outage:sends")
@@ -175,7 +176,7 @@ async def test_every_call_succeeds_over_an_outage_that_is_shorter_than_the_patie
             await asyncio.sleep(1)
         outcomes = await asyncio.gather(*running, return_exceptions=True)
         assert [outcome for outcome in outcomes if isinstance(outcome, BaseException)] == []
-        assert await _no_longer(10, asking) == "!"
+        assert await _no_longer(90, asking) == "!"
         assert sorted(await sdk.async_conversation.get_unread_messages("bob")) == ["async", "one way"]
 
 
@@ -197,7 +198,7 @@ async def test_connections_that_end_under_load_neither_lose_nor_double_a_message
                 await asyncio.sleep(0.02)
 
         hurting = asyncio.create_task(hurt())
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(90):
             await asyncio.gather(*(send(sender) for sender in range(4)))
         done.set()
         await hurting
@@ -229,7 +230,7 @@ async def test_an_outage_that_goes_on_is_an_error_of_the_library_within_the_pati
                 "meeting": lambda: sdk.meeting.create_meeting("alice", ["alice", "bob"]),
             }
             for name, call in calls.items():
-                async with asyncio.timeout(4):
+                async with asyncio.timeout(9):  # less than the patience that is the default
                     try:
                         result = await call()
                     except DatabaseUnavailableError as error:
@@ -248,7 +249,7 @@ async def test_an_address_where_no_database_is_gives_an_error_of_the_library(dsn
         dsn.replace("agent_messaging@", "nobody@") if "agent_messaging@" in dsn else dsn + "_missing",
         dsn.split("?")[0] + "_missing?" + dsn.split("?")[1] if "?" in dsn else dsn + "_missing",
     ):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             with pytest.raises((DatabaseUnavailableError, ConfigurationError)):
                 await SDK(config(address, database_patience=0.2)).initialize()
 
@@ -267,12 +268,12 @@ async def test_a_message_whose_handler_ended_during_an_outage_is_not_stuck(dsn: 
             await go_on.wait()
 
         await sdk.async_conversation.send("alice", "bob", "hello")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(90):
             await began.wait()
         async with operator.outage():
             go_on.set()
             run = next(iter(sdk._handlers._tasks))  # type: ignore[attr-defined]
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(90):
                 await asyncio.wait([run])
 
         async def handled() -> bool:
@@ -296,7 +297,7 @@ async def test_closing_during_an_outage_takes_no_longer_than_the_patience(dsn: s
         await eventually(lambda: question_is_open(helper, "alice"))
         async with operator.outage():
             waiting.cancel()
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(90):
                 await sdk.close()
 
 
@@ -306,12 +307,18 @@ async def test_no_error_of_the_driver_reaches_a_caller(dsn: str, operator: Opera
         done = asyncio.Event()
         seen: set[type[BaseException]] = set()
 
+        rounds = 0
+
         async def hurt() -> None:
+            nonlocal rounds
             while not done.is_set():
                 await operator.terminate()
+                rounds += 1
 
         hurting = asyncio.create_task(hurt())
-        for number in range(150):
+        for number in itertools.count():
+            if number >= 150 and rounds >= 10 and seen:
+                break
             try:
                 await sdk.async_conversation.send("alice", "bob", number)
                 await sdk.async_conversation.get_unread_messages("bob", limit=1)

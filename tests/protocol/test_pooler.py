@@ -13,7 +13,7 @@ from tests.db.pooler import pooled
 from tests.protocol.programs.notes import Note
 from tests.protocol.world import SWEEP_OFF, opened, program, register
 
-BOUND = 20.0
+BOUND = 60.0
 
 
 async def ask(asker: AgentMessaging[Any], questions: int) -> list[Any]:
@@ -47,7 +47,7 @@ async def test_with_a_way_of_its_own_for_listen_everything_is_prompt_behind_a_po
         assert await ask(one, 3) == [f"answer to question {number}" for number in range(3)]
 
         async with asyncio.timeout(BOUND):
-            waiting = asyncio.create_task(other.async_conversation.wait_for_message("alice", "bob", timeout=30))
+            waiting = asyncio.create_task(other.async_conversation.wait_for_message("alice", "bob", timeout=60))
             await one.async_conversation.send("bob", "alice", "news")
             assert await waiting == "news"
 

@@ -1,0 +1,103 @@
+"""Bugs of leases: a message that two handlers get, or one that finishes what is no longer its own: R2, by handlers."""
+
+from __future__ import annotations
+
+from tools.mutants.mutant import Mutant
+
+_DELIVERIES = "db/agent_messaging_db/sql/deliveries.sql"
+
+MUTANTS = (
+    Mutant(
+        name="no-lease-on-handlers",
+        promise="R2",
+        sentence="A message that one handler works on is given to the handler of another process as well.",
+        file=_DELIVERIES,
+        old="""\
+          AND NOT EXISTS (SELECT FROM processes p WHERE p.id = d.claimed_by AND p.lease_until > clock_timestamp())
+        ORDER BY d.id LIMIT w.free FOR UPDATE OF d SKIP LOCKED
+""",
+        new="        ORDER BY d.id LIMIT w.free FOR UPDATE OF d SKIP LOCKED\n",
+        caught_by=(
+            "tests/protocol/test_processes.py::"
+            "test_a_handler_that_blocks_its_event_loop_for_two_leases_keeps_its_message",
+        ),
+    ),
+    Mutant(
+        name="stale-lease-accepted",
+        promise="R2",
+        sentence="A handler that lost its message to another one finishes it all the same.",
+        file=_DELIVERIES,
+        old="""\
+-- Handled: read. The attempt fences whoever finishes late.
+UPDATE deliveries d SET read_at = clock_timestamp(), claimed_by = NULL
+FROM (SELECT d.message_id FROM deliveries d JOIN unnest($1::uuid[], $2::int[]) AS n (message_id, attempt)
+      ON n.message_id = d.message_id AND n.attempt = d.attempt
+      WHERE d.claimed_by = $3 AND d.read_at IS NULL
+""".removesuffix("\n"),
+        new="""\
+-- Handled: read.
+UPDATE deliveries d SET read_at = clock_timestamp(), claimed_by = NULL
+FROM (SELECT d.message_id FROM deliveries d JOIN unnest($1::uuid[], $2::int[]) AS n (message_id, attempt)
+      ON n.message_id = d.message_id AND n.attempt > 0
+      WHERE $3::uuid IS NOT NULL AND d.read_at IS NULL
+""".removesuffix("\n"),
+        caught_by=(
+            "tests/protocol/test_handler_failures.py::"
+            "test_a_process_that_lost_its_lease_finishes_late_and_changes_nothing",
+        ),
+    ),
+    Mutant(
+        name="claims-without-a-lease",
+        promise="R2",
+        sentence="A process whose lease has run out takes messages, which others take as well.",
+        file=_DELIVERIES,
+        old="    WHERE EXISTS (SELECT FROM processes p WHERE p.id = $3 AND p.lease_until > clock_timestamp())\n"
+        "), claimed AS (\n",
+        new="    WHERE $3::uuid IS NOT NULL\n), claimed AS (\n",
+        caught_by=("tests/protocol/test_handler_failures.py::test_a_process_without_a_lease_claims_nothing",),
+    ),
+    Mutant(
+        name="a-lease-renewed-by-the-event-loop",
+        promise="R2",
+        sentence="A handler that blocks its event loop loses its lease, and its message is handled twice.",
+        file="protocol/agent_messaging/engine.py",
+        old="        self.lease.start()\n",
+        new="",
+        caught_by=(
+            "tests/protocol/test_processes.py::"
+            "test_a_handler_that_blocks_its_event_loop_for_two_leases_keeps_its_message",
+        ),
+    ),
+    Mutant(
+        name="a-question-handled-after-its-answer",
+        promise="R2",
+        sentence="A question that was answered by hand is given to the handler as well.",
+        file="db/agent_messaging_db/migrations/0002_functions.sql",
+        old="        FROM accepted a WHERE d.message_id = a.question AND d.read_at IS NULL\n",
+        new="        FROM accepted a WHERE d.message_id = a.question AND d.read_at IS NULL AND false\n",
+        caught_by=(
+            "tests/protocol/test_handler_failures.py::"
+            "test_a_question_that_was_answered_is_never_handled_again_nor_dead",
+        ),
+    ),
+    Mutant(
+        name="a-failure-told-to-nobody",
+        promise="R6",
+        sentence="A handler fails on a question for good, and whoever asked waits until its window ends.",
+        file="protocol/agent_messaging/handler_run.py",
+        old="            engine.waiting.wake([question_topic(row.id), agent_topic(row.recipient_id)])\n",
+        new="            engine.waiting.wake([agent_topic(row.recipient_id)])\n",
+        caught_by=(
+            "tests/protocol/test_woken_in_time.py::test_who_asked_is_told_that_the_handler_failed_long_before_the_window_ends",
+        ),
+    ),
+    Mutant(
+        name="a-message-stuck-after-an-outage",
+        promise="R1",
+        sentence="What a process had taken for a handler when the database went away is handled by nobody.",
+        file="protocol/agent_messaging/handlers.py",
+        old="        await self._let_go(connection)\n",
+        new="",
+        caught_by=("tests/protocol/test_outages.py::test_a_message_whose_handler_ended_during_an_outage_is_not_stuck",),
+    ),
+)

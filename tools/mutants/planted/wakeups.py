@@ -1,0 +1,191 @@
+"""Bugs of waiting and of wake-ups between processes: R5 and R6."""
+
+from __future__ import annotations
+
+from tools.mutants.mutant import Mutant
+
+_WAITING = "protocol/agent_messaging/waiting.py"
+_WAKEUPS = "db/agent_messaging_db/wakeups.py"
+
+MUTANTS = (
+    Mutant(
+        name="wake-up-forgotten-after-the-look",
+        promise="R5",
+        sentence="What wakes a wait while it looks is forgotten, and it sleeps although the answer is there.",
+        file=_WAITING,
+        old="            await waiter.sleep(min(window.remaining, pause))\n",
+        new="            waiter.forget()\n            await waiter.sleep(min(window.remaining, pause))\n",
+        caught_by=(
+            "tests/protocol/test_waiting.py::test_what_happens_while_a_wait_looks_is_seen_although_it_found_nothing",
+        ),
+    ),
+    Mutant(
+        name="subscribe-after-the-look",
+        promise="R5",
+        sentence="A wait looks before it subscribes: what is sent in between wakes nobody.",
+        file=_WAITING,
+        old="        stop = _enter(self._waiters, tuple(topics), waiter)\n",
+        new="""\
+        entered: list[Callable[[], None]] = []
+        stop, topics, look_first = (lambda: [leave() for leave in entered]), tuple(topics), look
+
+        async def look() -> Found | None:
+            found = await look_first()
+            if not entered:
+                entered.append(_enter(self._waiters, topics, waiter))
+            return found
+
+""",
+        caught_by=(
+            "tests/protocol/test_waiting.py::test_what_happens_while_a_wait_looks_is_seen_although_it_found_nothing",
+        ),
+    ),
+    Mutant(
+        name="no-look-after-a-reconnect",
+        promise="R5",
+        sentence="Whose wake-up was lost while the listener was away waits until the sweep finds it.",
+        file=_WAKEUPS,
+        old="            self._reset()\n            await self._test()\n",
+        new="            await self._test()\n",
+        caught_by=(
+            "tests/db/test_wakeups.py::test_a_connection_that_the_server_ends_is_replaced_and_everybody_looks_again",
+            "tests/protocol/test_waiting.py::"
+            "test_a_message_whose_wake_up_was_lost_while_the_listener_was_away_is_found_when_it_is_back",
+        ),
+    ),
+    Mutant(
+        name="wake-before-commit",
+        promise="R5",
+        sentence="Whoever waits for a message is woken before the message is there, finds nothing and sleeps on.",
+        file="protocol/agent_messaging/outbox.py",
+        old="""\
+        try:
+            verdicts = await self._database.run(send)
+        finally:
+            # Also when the outcome is unknown: waking for nothing is cheap.
+            self._waiting.wake({agent_topic(message.recipient_id) for sending in batch for message in sending.messages})
+""",
+        new="""\
+        self._waiting.wake({agent_topic(message.recipient_id) for sending in batch for message in sending.messages})
+        verdicts = await self._database.run(send)
+""",
+        caught_by=("tests/protocol/test_woken_in_time.py::test_nobody_is_woken_before_what_wakes_him_is_committed",),
+    ),
+    Mutant(
+        name="wake-ups-stay-at-home",
+        promise="R5",
+        sentence="A wake-up is told to the waits of its own process and never sent to the others.",
+        file=_WAITING,
+        old="        self._wakeups.publish(topics)\n",
+        new="",
+        caught_by=(
+            "tests/protocol/test_waiting.py::test_a_message_sent_elsewhere_between_the_look_and_the_sleep_is_found",
+        ),
+    ),
+    Mutant(
+        name="meetings-wake-nobody",
+        promise="R5",
+        sentence="A meeting moves on and nobody who waits in it is woken.",
+        file="protocol/agent_messaging/meeting_store.py",
+        old="            if touched:\n                self._engine.waiting.wake(touched)\n",
+        new="            pass\n",
+        caught_by=("tests/protocol/test_woken_in_time.py::test_a_turn_is_told_in_every_process_though_nobody_sweeps",),
+    ),
+    Mutant(
+        name="wake-ups-dropped-in-an-outage",
+        promise="R5",
+        sentence="What was to be told while the database was away is forgotten when it is back.",
+        file=_WAKEUPS,
+        old="                self._pending |= topics\n",
+        new="",
+        caught_by=(
+            "tests/db/test_wakeups.py::"
+            "test_publishing_without_a_database_raises_nothing_and_is_carried_when_it_is_back",
+        ),
+    ),
+    Mutant(
+        name="wake-ups-dropped-at-the-end",
+        promise="R5",
+        sentence="A process that closes does not send the wake-ups of its last messages any more.",
+        file=_WAKEUPS,
+        old="                await self._sent.wait()\n",
+        new="                pass\n",
+        caught_by=("tests/db/test_wakeups.py::test_what_was_published_before_closing_is_still_carried",),
+    ),
+    Mutant(
+        name="too-long-a-wake-up",
+        promise="R5",
+        sentence="Many topics at once make a payload that PostgreSQL refuses, and nobody is woken.",
+        file=_WAKEUPS,
+        old="MAX_PAYLOAD = 7_900  #",
+        new="MAX_PAYLOAD = 79_000  #",
+        caught_by=(
+            "tests/db/test_wakeups.py::"
+            "test_what_is_published_together_travels_together_in_payloads_that_postgresql_takes",
+        ),
+    ),
+    Mutant(
+        name="half-open-connection-trusted",
+        promise="R6",
+        sentence="A listening connection that is frozen but not closed is believed in for ever.",
+        file=_WAKEUPS,
+        old='                    await connection.fetchval("SELECT 1", timeout=SILENCE)\n',
+        new="                    pass\n",
+        caught_by=(
+            "tests/db/test_wakeups.py::test_a_frozen_connection_is_noticed_and_replaced_and_everybody_looks_again",
+        ),
+    ),
+    Mutant(
+        name="lost-listener-stays-lost",
+        promise="R6",
+        sentence="When the server ends the listening connection, nobody connects again.",
+        file=_WAKEUPS,
+        old='                logger.warning("listening for wake-ups stopped (%s); connecting again", '
+        "type(error).__name__)\n",
+        new="                raise\n",
+        caught_by=(
+            "tests/db/test_wakeups.py::test_a_connection_that_the_server_ends_is_replaced_and_everybody_looks_again",
+        ),
+    ),
+    Mutant(
+        name="a-wait-dies-with-the-database",
+        promise="R6",
+        sentence="An outage of a second ends every wait with an error, however much of its window is left.",
+        file=_WAITING,
+        old="            except DatabaseUnavailable:\n                if last:\n                    raise\n",
+        new="            except DatabaseUnavailable:\n                if window:\n                    raise\n",
+        caught_by=(
+            "tests/protocol/test_waiting.py::test_an_unreachable_database_is_waited_out_and_told_only_when_the_window_ends",
+        ),
+    ),
+    Mutant(
+        name="no-second-try",
+        promise="R6",
+        sentence="A call whose connection ends gives up at once, although the database is back in a moment.",
+        file="db/agent_messaging_db/pool.py",
+        old="                if loop.time() + pause > give_up_at:\n",
+        new="                if give_up_at:\n",
+        caught_by=(
+            "tests/protocol/test_outages.py::test_every_call_succeeds_over_an_outage_that_is_shorter_than_the_patience",
+        ),
+    ),
+    Mutant(
+        name="nobody-sweeps-for-the-deaf",
+        promise="R6",
+        sentence="Where wake-ups do not arrive, as behind a pooler, a wait finds nothing until its window ends.",
+        file="protocol/agent_messaging/sweep.py",
+        old="        await self._look_again()\n",
+        new="",
+        caught_by=("tests/protocol/test_pooler.py::test_where_listen_is_swallowed_waits_are_slower_and_still_right",),
+    ),
+    Mutant(
+        name="events-not-swept-for",
+        promise="R6",
+        sentence="A meeting event whose wake-up was lost is told to no event handler, ever.",
+        file="protocol/agent_messaging/meeting_events.py",
+        old="        self._follow([meeting for meeting, seq in changed.items() "
+        "if seq > self._followed.get(meeting, 0)])\n",
+        new="",
+        caught_by=("tests/protocol/test_meeting_events.py::test_an_event_whose_wake_up_was_lost_is_told_by_the_sweep",),
+    ),
+)
