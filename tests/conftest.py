@@ -63,7 +63,7 @@ def dsn_of(server: str, database: str) -> str:
 
 @asynccontextmanager
 async def connect(dsn: str) -> AsyncIterator[asyncpg.Connection[Any]]:
-    connection: asyncpg.Connection[Any] = await asyncpg.connect(dsn, timeout=20, command_timeout=20)
+    connection: asyncpg.Connection[Any] = await asyncpg.connect(dsn, timeout=90, command_timeout=90)
     try:
         yield connection
     finally:
@@ -122,6 +122,15 @@ async def dsn(server: str, template: str, database_prefix: str) -> AsyncIterator
     await execute(server, f"CREATE DATABASE {name} TEMPLATE {template}")
     yield dsn_of(server, name)
     await execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="module")
+def module_dsn(server: str, template: str, database_prefix: str) -> Iterator[str]:
+    """The address of a database that the tests of a module share, migrated and empty for the first of them."""
+    name = f"{database_prefix}_{next(_numbers)}"
+    asyncio.run(execute(server, f"CREATE DATABASE {name} TEMPLATE {template}"))
+    yield dsn_of(server, name)
+    asyncio.run(execute(server, f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def judged(*outcomes: Outcome, **expected: str) -> list[str]:
 @both_eras
 async def test_the_suite_meets_our_tools_and_its_own_on_the_app_that_serve_serves(dsn: str, tmp_path: Path, era: Era):
     with serving(tmp_path / "log", DATABASE_URL=dsn) as url:
-        async with asyncio.timeout(30), Client(url, mode=era) as client:
+        async with asyncio.timeout(90), Client(url, mode=era) as client:
             listed = {tool.name: tool for tool in (await client.list_tools()).tools}
             assert len(OURS) == 14
             assert listed.keys() == OURS | THEIRS
@@ -64,7 +64,7 @@ async def test_only_a_request_without_a_token_is_given_one_and_the_edge_looks_at
 
     hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
     with serving(tmp_path / "log", DATABASE_URL=dsn) as url:
-        async with asyncio.timeout(30), httpx2.AsyncClient() as client:
+        async with asyncio.timeout(90), httpx2.AsyncClient(timeout=90) as client:
             assert await status() == 200
             assert await status(authorization="Bearer of-another-world") == 401
             assert await status(authorization="") == 401

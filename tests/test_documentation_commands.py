@@ -74,6 +74,11 @@ COMMANDS: dict[str, dict[str, str]] = {
         "make conformance": "fetches the official suite with npm",
         "agent-messaging serve": "tests/mcp_server/test_transports.py",
     },
+    "docs/promises.md": {
+        "make chaos": "continuous integration, after this; tests/chaos/ holds its checker",
+        "make mutants": "half an hour; tests/test_mutants.py holds its table",
+        "make promises": "hours; what it runs are these tests and the two commands above",
+    },
     "docs/metrics.md": {"agent-messaging serve": "tests/mcp_server/test_transports.py"},
 }
 # Names in capitals that are not settings of the server.
@@ -144,7 +149,7 @@ def test_every_setting_that_a_page_names_is_read_by_somebody(page: Path) -> None
 
 def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     env = {"PATH": os.environ.get("PATH", os.defpath), **environment}
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=40, check=False)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=200, check=False)
 
 
 def served(words: list[str], dsn: str) -> None:
@@ -156,7 +161,7 @@ def served(words: list[str], dsn: str) -> None:
             assert process.stderr
             listening = re.match(r"Listening: http://127\.0\.0\.1:(\d+)/mcp", process.stderr.readline())
             assert listening
-            with closing(HTTPConnection("127.0.0.1", int(listening[1]), timeout=20)) as asked:
+            with closing(HTTPConnection("127.0.0.1", int(listening[1]), timeout=200)) as asked:
                 asked.request("GET", "/healthz", headers={"Host": "agents.example.org"})
                 assert asked.getresponse().status == 200
             process.send_signal(signal.SIGTERM)
@@ -165,7 +170,7 @@ def served(words: list[str], dsn: str) -> None:
             process.kill()
 
 
-@pytest.mark.timeout(180)  # a dozen processes, one after the other
+@pytest.mark.timeout(600)  # a dozen processes, one after the other
 @pytest.mark.requirement("ecosystem:docs:guide")
 def test_the_commands_of_the_guide_do_what_it_says(empty_dsn: str) -> None:
     said: list[str] = []

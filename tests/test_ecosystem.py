@@ -106,7 +106,7 @@ async def test_the_health_check_of_the_image_tells_a_server_from_none(dsn: str) 
         command = [sys.executable, *arguments]
         # A proxy for what goes outside must not be asked about what is inside.
         environment = {"AGENT_MESSAGING_PORT": port, "http_proxy": "http://127.0.0.1:1"}
-        return subprocess.run(command, env=environment, capture_output=True, timeout=20, check=False).returncode
+        return subprocess.run(command, env=environment, capture_output=True, timeout=200, check=False).returncode
 
     async with serving(dsn) as server:
         port = server.address.rpartition(":")[2]
@@ -239,7 +239,7 @@ def test_the_bundle_starts_a_server_as_the_agent_that_its_person_named(dsn: str)
         input=json.dumps(greeting) + "\n",
         capture_output=True,
         text=True,
-        timeout=40,
+        timeout=200,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr

@@ -24,7 +24,7 @@ async def test_who_arrives_while_the_last_server_is_leaving_finds_its_own_way_to
     layout.root.mkdir()
     leaving = try_lock(layout.clients_lock, Mode.EXCLUSIVE)
     assert leaving is not None
-    async with asyncio.timeout(50):
+    async with asyncio.timeout(90):
         arriving = asyncio.create_task(embedded.ensure(layout.root, linger=0, timeout=30))
         while not alias.is_symlink():  # noqa: ASYNC110 - another thread makes it
             await asyncio.sleep(0.01)
@@ -32,7 +32,7 @@ async def test_who_arrives_while_the_last_server_is_leaving_finds_its_own_way_to
         alias.unlink()
         leaving.close()
         server = await arriving
-        connection = await asyncpg.connect(server.dsn, timeout=10)
+        connection = await asyncpg.connect(server.dsn, timeout=90)
         await connection.close()
     server.release()
     assert left_after(20, layout.root) == {}

@@ -152,8 +152,8 @@ async def test_waiting_for_a_stuck_process_is_bounded(empty_dsn: str, directory:
 
 
 async def test_a_migration_may_take_longer_than_the_connection_allows_a_command(empty_dsn: str, directory: Path):
-    (directory / "0003_slow.sql").write_text("SELECT pg_sleep(1.2)")
-    connection = await asyncpg.connect(empty_dsn, command_timeout=1)
+    (directory / "0003_slow.sql").write_text("SELECT pg_sleep(2.2)")
+    connection = await asyncpg.connect(empty_dsn, command_timeout=2)
     try:
         assert "0003_slow" in await migrate.migrate(connection, directory=directory)
     finally:
@@ -183,7 +183,7 @@ async def test_of_five_processes_starting_at_once_one_migrates_and_none_fails(em
         database = await connection.fetchval("SELECT current_database()")
         # Under an owner's stricter default, too, what is read after the wait must be what is there.
         await connection.execute(f"ALTER DATABASE {database} SET default_transaction_isolation = 'repeatable read'")
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(90):
         processes = [
             await asyncio.create_subprocess_exec(
                 sys.executable,

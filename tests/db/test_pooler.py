@@ -13,11 +13,11 @@ import asyncpg
 import pytest
 
 from agent_messaging_db import diagnosis, pooler
+from chaos.proxy import proxied
 from tests.conftest import connect
 from tests.db.pooler import Pooler, pooled
-from tests.db.proxy import proxied
 
-BOUND = 10.0
+BOUND = 60.0
 
 
 @asynccontextmanager

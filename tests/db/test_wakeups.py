@@ -11,12 +11,12 @@ import pytest
 
 from agent_messaging_db.pool import Database
 from agent_messaging_db.wakeups import CHANNEL, MAX_PAYLOAD, PostgresWakeups
+from chaos.proxy import proxied
 from tests.conftest import connect, execute
 from tests.db.pooler import pooled
-from tests.db.proxy import proxied
 from tests.protocol.world import eventually
 
-BOUND = 10.0
+BOUND = 60.0
 
 
 class Process:

@@ -19,6 +19,7 @@ from tests.mcp_server.transcripts import Transcript
 
 AGENTS = ("alice", "bob", "carol")
 WAIT = 30
+BOUND = 90
 
 
 class Scenario:
@@ -156,7 +157,7 @@ class Scenario:
         while not self.updates.empty():
             self.updates.get_nowait()
         await self.transcript.call(self.alice, "send", to="carol", message="News.")
-        with anyio.fail_after(WAIT):
+        with anyio.fail_after(BOUND):
             self.transcript.note("carol is told of", await self.updates.get())
         await self.transcript.call(self.carol, "end_conversation", with_agent="alice")
         await self.transcript.call(self.carol, "get_conversation", with_agent="alice")
@@ -178,7 +179,7 @@ class Scenario:
 
     async def _everybody_is_online(self) -> None:
         """Who has just called for the first time is told within a second; a connection on stdio is told at once."""
-        with anyio.fail_after(WAIT):
+        with anyio.fail_after(BOUND):
             for host in (self.alice, self.bob):
                 while any(  # noqa: ASYNC110 - it has no event to set
                     other["presence"] != "online" for other in (await host.status("list_agents"))["items"]
@@ -193,7 +194,7 @@ class Scenario:
 
     async def _noted(self, called: asyncio.Task[Any]) -> dict[str, Any]:
         """Wait for a call that was made meanwhile, and note it here."""
-        with anyio.fail_after(WAIT):
+        with anyio.fail_after(BOUND):
             host, tool, arguments, result = await called
         self.transcript.told(host, tool, arguments, result)
         return result.structured_content

@@ -7,18 +7,19 @@ import os
 import re
 import sys
 import time
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import httpx2
+from anyio.from_thread import start_blocking_portal
 from pydantic import SecretStr
 
 from agent_messaging import AgentMessaging
 from agent_messaging.config import Config
 
-START_SECONDS = 30
-DRAIN_SECONDS = 10
+START_SECONDS = 90
+DRAIN_SECONDS = 30
 """What a process has, from SIGTERM to its end."""
 
 _LISTENING = re.compile(r"Listening: (http://127\.0\.0\.1:\d+)/mcp")
@@ -73,7 +74,7 @@ class Served:
                 self.log += line.decode()
         self.address = found[1]
         self._reading = asyncio.create_task(self._read(self._process.stderr))
-        async with asyncio.timeout(START_SECONDS), httpx2.AsyncClient() as client:
+        async with asyncio.timeout(START_SECONDS), httpx2.AsyncClient(timeout=START_SECONDS) as client:
             while (await client.get(f"{self.address}/readyz")).status_code != 200:  # noqa: ASYNC110 - it has no event to set
                 await asyncio.sleep(0.05)
 
@@ -120,3 +121,13 @@ async def serving(dsn: str, **environment: str) -> AsyncGenerator[Served]:
             await served.stop()
     finally:
         await served.kill()
+
+
+@contextmanager
+def serving_many(dsn: str, **environment: str) -> Generator[Served]:
+    """The same for a fixture that several tests share: an event loop of its own looks after the process."""
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(serving(dsn, **environment)) as served,
+    ):
+        yield served

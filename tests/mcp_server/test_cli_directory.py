@@ -31,7 +31,7 @@ def program(dsn: str, *arguments: str, **environment: str) -> subprocess.Complet
         [sys.executable, "-m", "agent_messaging_mcp", *arguments],
         env={"PATH": os.environ.get("PATH", ""), "DATABASE_URL": dsn, **environment},
         capture_output=True,
-        timeout=50,
+        timeout=200,
         check=False,
     )
 
@@ -375,7 +375,7 @@ def test_the_help_of_an_operator_imports_nothing_heavy(group: str) -> None:
     )
     for arguments in ([group, "--help"], [group, "list", "--help"]):
         done = subprocess.run(
-            [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=50, check=False
+            [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=200, check=False
         )
         assert done.returncode == 0, done.stderr
         assert "Usage: agent-messaging" in done.stdout

@@ -30,7 +30,7 @@ async def test_a_jwt_ends_by_the_clock_while_the_database_is_away() -> None:
             credentials.while_good(credential(token_id=uuid4()), revocable.set),
             credentials.while_good(credential(ends_at=time.time() + 0.1), expired.set),
         ):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(90):
                 await expired.wait()
         assert not revocable.is_set()
     finally:

@@ -19,16 +19,16 @@ from agent_messaging import Config
 from agent_messaging_db import diagnosis, embedded, migrate, pool
 from agent_messaging_db.diagnosis import Pooling, Server
 from agent_messaging_db.embedded.layout import layout_of
-from agent_messaging_mcp.doctor import wakeups
+from agent_messaging_mcp.doctor import reaching, wakeups
 from agent_messaging_mcp.doctor.configuration import PREFIX
 from agent_messaging_mcp.doctor.database import server_finding
 from agent_messaging_mcp.doctor.examination import examine
 from agent_messaging_mcp.doctor.findings import Check, Finding, Result
 from agent_messaging_mcp.doctor.wakeups import pooler_finding
 from agent_messaging_mcp.settings import Settings
+from chaos.proxy import proxied
 from tests.conftest import connect, dsn_of, execute
 from tests.db.pooler import pooled
-from tests.db.proxy import proxied
 from tests.mcp_server.test_cli import run
 from tests.protocol.world import opened, register, row_counts
 
@@ -57,11 +57,14 @@ def examined(monkeypatch: pytest.MonkeyPatch) -> Examine:
         monkeypatch.delenv(f"{PREFIX}{name.upper()}", raising=False)
 
     monkeypatch.setattr(wakeups, "IDLE", 0.2)
+    # However slow the machine of these tests is, its database is sound.
+    monkeypatch.setattr(wakeups, "SLOW", 5)
+    monkeypatch.setattr(reaching, "FAR", 5)
 
     async def work(*, clock: Callable[[], float] = time.time, **environment: str) -> dict[Check, Finding]:
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
-        async with asyncio.timeout(50):
+        async with asyncio.timeout(90):
             findings = await examine(clock=clock)
         assert [finding.check for finding in findings] == list(Check)
         for finding in findings:

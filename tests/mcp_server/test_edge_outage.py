@@ -12,8 +12,8 @@ import anyio
 import pytest
 
 from agent_messaging import AgentMessaging
+from chaos.proxy import Proxy
 from tests.conftest import connect
-from tests.db.proxy import Proxy
 from tests.mcp_server.issuing import AUDIENCE, issuing
 from tests.mcp_server.serving import Served, config_of, tokens_of
 from tests.mcp_server.wire import Wire, bearer, initialize, legacy, modern
@@ -22,41 +22,23 @@ SEND = {"name": "send", "arguments": {"to": "bob", "message": "I am in."}}
 
 
 @asynccontextmanager
-async def interruptible(dsn: str, directory: Path, **environment: str) -> AsyncGenerator[tuple[Wire, Outage]]:
+async def interruptible(dsn: str, directory: Path, **environment: str) -> AsyncGenerator[tuple[Wire, Proxy]]:
     """A server whose database can be taken away. It is killed at the end, not stopped: it may be away still."""
-    outage = Outage(Proxy(dsn, directory, deaf=False), Path(directory, ".s.PGSQL.5432"))
-    await outage.end()
-    served = Served(outage.proxy.dsn, DATABASE_PATIENCE="0.3", **environment)
+    proxy = Proxy(dsn, directory)
+    await proxy.accept()
+    served = Served(proxy.dsn, DATABASE_PATIENCE="0.3", **environment)
     try:
         await served.start()
-        yield Wire(served.address), outage
+        yield Wire(served.address), proxy
         assert "Traceback" not in served.log
     finally:
         await served.kill()
-        await outage.begin()
-
-
-class Outage:
-    """Takes a database away, and gives it back."""
-
-    def __init__(self, proxy: Proxy, socket: Path) -> None:
-        self.proxy = proxy
-        self._socket = socket
-        self._listening: asyncio.Server | None = None
-
-    async def begin(self) -> None:
-        if self._listening is not None:
-            self._listening.close()
-            self._listening = None
-            await self.proxy.close()
-
-    async def end(self) -> None:
-        self._listening = await asyncio.start_unix_server(self.proxy.serve, self._socket)
+        await proxy.close()
 
 
 async def until(wire: Wire, token: str, *, works: bool) -> None:
     """Wait until calls are answered with a result, or no longer are."""
-    with anyio.fail_after(30):
+    with anyio.fail_after(90):
         while True:
             answer = await wire.call(token, "tools/list")
             if (answer.status == 200 and "result" in answer.message()) == works:
@@ -69,9 +51,9 @@ async def test_while_the_database_is_away_nobody_is_refused_for_good(dsn: str, t
     token, unseen = [(await tokens_of(dsn, "alice"))["alice"] for _ in range(2)]
     async with issuing("RS256") as issuer:
         environment = {"OAUTH_ISSUER": issuer.url, "OAUTH_AUDIENCE": AUDIENCE}
-        async with interruptible(dsn, tmp_path, **environment) as (wire, outage):
+        async with interruptible(dsn, tmp_path, **environment) as (wire, proxy):
             await until(wire, token, works=True)
-            await outage.begin()
+            await proxy.refuse()
             await until(wire, token, works=False)
             # A call with a token that was good is answered as a call: who posts to a stream reads nothing else.
             answer = await wire.call(token, "tools/call", SEND)
@@ -91,7 +73,7 @@ async def test_while_the_database_is_away_nobody_is_refused_for_good(dsn: str, t
             assert (await wire.request("POST", "/mcp", [bearer("nonsense")])).status == 401
             assert (await wire.request("GET", "/healthz")).status == 200
             assert (await wire.request("GET", "/readyz")).status == 503
-            await outage.end()
+            await proxy.accept()
             for good in (token, unseen, issuer.token("rs256")):
                 await until(wire, good, works=True)
                 assert (await wire.tool(good, "list_agents", {}))["structuredContent"]["you"] == "alice"
@@ -100,12 +82,12 @@ async def test_while_the_database_is_away_nobody_is_refused_for_good(dsn: str, t
 @pytest.mark.requirement("mcp:edge:outage")
 async def test_an_outage_does_not_make_a_revoked_token_good_again(dsn: str, tmp_path: Path) -> None:
     mine, stolen = [(await tokens_of(dsn, "alice"))["alice"] for _ in range(2)]
-    async with interruptible(dsn, tmp_path) as (wire, outage):
+    async with interruptible(dsn, tmp_path) as (wire, proxy):
         await until(wire, stolen, works=True)  # this process has seen it good
         sessions = [await wire.session(mine) for _ in range(3)]
         async with AgentMessaging[Any](config_of(dsn)) as sdk:
             await sdk.tokens.revoke(stolen.split("_")[1])
-        await outage.begin()
+        await proxy.refuse()
         await until(wire, mine, works=False)
         assert "result" not in (await wire.call(stolen, "tools/call", SEND)).text
         headers, body = initialize()
@@ -113,12 +95,13 @@ async def test_an_outage_does_not_make_a_revoked_token_good_again(dsn: str, tmp_
             given = [bearer(stolen), *headers, ("Mcp-Session-Id", session)]
             assert (await wire.request("DELETE", "/mcp", given)).status == 503
             assert (await wire.request("GET", "/mcp", given)).status == 503
-        for _ in range(70):  # more than an agent may have: each would end one of its own
-            opened = await wire.request("POST", "/mcp", [bearer(stolen), *headers], body)
+        # More than an agent may have: each would end one of its own.
+        more = [wire.request("POST", "/mcp", [bearer(stolen), *headers], body) for _ in range(70)]
+        for opened in await asyncio.gather(*more):
             assert opened.status == 503
             assert "mcp-session-id" not in opened.headers
         assert (await wire.request("GET", "/sse", [bearer(stolen)])).status == 503
-        await outage.end()
+        await proxy.accept()
         await until(wire, mine, works=True)
         for session in sessions:
             headers, body = legacy("ping", {})

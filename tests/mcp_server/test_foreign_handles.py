@@ -37,7 +37,6 @@ def is_no(answer: Mapping[str, Any]) -> bool:
 
 
 @pytest.mark.requirement("mcp:identity:foreign")
-@pytest.mark.timeout(240)
 async def test_a_foreign_handle_opens_nothing_and_is_told_from_an_unknown_one_by_nothing(dsn: str) -> None:
     world = await populated(dsn)
     count = 0
@@ -200,7 +199,6 @@ async def test_organizations_that_allow_each_other_reach_each_other_until_one_ta
 
 
 @pytest.mark.requirement("mcp:identity:session")
-@pytest.mark.timeout(120)
 async def test_a_session_is_used_by_its_own_agent_alone(dsn: str) -> None:
     """Whoever learns the id of a session has nothing: with another's token it is as unknown as any."""
     tokens = await tokens_of(dsn, "alice", "bob", "mallory")

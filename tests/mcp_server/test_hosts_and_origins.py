@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Iterator
 
 import pytest
 from click.testing import CliRunner
@@ -14,7 +15,7 @@ from agent_messaging_mcp.http.edge import Address, address_of
 from agent_messaging_mcp.settings import Settings
 from tests.conftest import connect
 from tests.mcp_server.foreign_hosts import HOSTS, ORIGINS, Lines
-from tests.mcp_server.serving import serving, tokens_of
+from tests.mcp_server.serving import serving_many, tokens_of
 from tests.mcp_server.wire import Answer, Wire, bearer, initialize, modern
 
 SEND = {"name": "send", "arguments": {"to": "bob", "message": "I am in."}}
@@ -52,6 +53,29 @@ async def tried(wire: Wire, token: str, route: tuple[str, str], lines: Lines, ve
     return await wire.raw(b"\r\n".join([*head, b"", body]))
 
 
+ALLOWED = {
+    "AGENT_MESSAGING_ALLOWED_HOSTS": "agents.example.org, exact.example.org:8443, any.example.org:*",
+    "AGENT_MESSAGING_ALLOWED_ORIGINS": "https://app.example.org, http://tool.example.org:3000",
+    "AGENT_MESSAGING_PUBLIC_URL": "https://agents.example.org/mcp",
+    "OAUTH_ISSUER": "https://issuer.example.org",
+    "OAUTH_AUDIENCE": "https://agents.example.org/mcp",
+}
+
+
+@pytest.fixture(scope="module")
+def at_home(module_dsn: str) -> Iterator[Wire]:
+    """A server that is meant for this machine alone."""
+    with serving_many(module_dsn) as served:
+        yield Wire(served.address)
+
+
+@pytest.fixture(scope="module")
+def abroad(module_dsn: str) -> Iterator[Wire]:
+    """A server that has other names too, and pages that may call it."""
+    with serving_many(module_dsn, **ALLOWED) as served:
+        yield Wire(served.address)
+
+
 async def messages(dsn: str) -> int:
     async with connect(dsn) as connection:
         return await connection.fetchval("SELECT count(*) FROM messages")
@@ -59,17 +83,13 @@ async def messages(dsn: str) -> int:
 
 @pytest.mark.requirement("mcp:edge:hosts")
 @pytest.mark.requirement("mcp:edge:origins")
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("allowed", [False, True], ids=["loopback", "more-allowed"])
-async def test_no_page_of_another_origin_gets_in_on_any_route(dsn: str, allowed: bool) -> None:
-    tokens = await tokens_of(dsn, "alice", "bob")
-    more = {
-        "AGENT_MESSAGING_ALLOWED_HOSTS": "agents.example.org, exact.example.org:8443, any.example.org:*",
-        "AGENT_MESSAGING_ALLOWED_ORIGINS": "https://app.example.org, http://tool.example.org:3000",
-        "AGENT_MESSAGING_PUBLIC_URL": "https://agents.example.org/mcp",
-        "OAUTH_ISSUER": "https://issuer.example.org",
-        "OAUTH_AUDIENCE": "https://agents.example.org/mcp",
-    }
+async def test_no_page_of_another_origin_gets_in_on_any_route(
+    module_dsn: str, allowed: bool, request: pytest.FixtureRequest
+) -> None:
+    wire: Wire = request.getfixturevalue("abroad" if allowed else "at_home")
+    tokens = await tokens_of(module_dsn, "alice", "bob")
+    before = await messages(module_dsn)
     near = {
         "below an allowed host": [b"Host: evil.agents.example.org"],
         "above an allowed host": [b"Host: example.org"],
@@ -85,50 +105,47 @@ async def test_no_page_of_another_origin_gets_in_on_any_route(dsn: str, allowed:
     }
     pairs = {**HOSTS, **ORIGINS, **(near if allowed else {})}
     count = 0
-    async with serving(dsn, **(more if allowed else {})) as served:
-        wire = Wire(served.address)
-        for name, lines in pairs.items():
-            for route in ROUTES:
-                answer = await tried(wire, tokens["alice"], route, lines)
-                assert answer.status in REFUSED, (name, route, answer)
-                assert any(words in answer.text for words in WORDS), (name, route, answer)
-                count += 1
-    assert await messages(dsn) == 0
+    for name, lines in pairs.items():
+        for route in ROUTES:
+            answer = await tried(wire, tokens["alice"], route, lines)
+            assert answer.status in REFUSED, (name, route, answer)
+            assert any(words in answer.text for words in WORDS), (name, route, answer)
+            count += 1
+    assert await messages(module_dsn) == before
     print(f"\n{len(pairs)} Host/Origin pairs on {len(ROUTES)} routes: {count} tried, 0 in")
     assert len(pairs) >= 40
     assert count >= 40 * len(ROUTES)
 
 
 @pytest.mark.requirement("mcp:edge:hosts")
-async def test_no_other_way_to_name_a_host_gets_in(dsn: str) -> None:
+async def test_no_other_way_to_name_a_host_gets_in(module_dsn: str, at_home: Wire) -> None:
     """What no HTTP client sends: HTTP/1.0 without a host, and an address where the path belongs."""
-    tokens = await tokens_of(dsn, "alice", "bob")
-    count = 0
-    async with serving(dsn) as served:
-        wire = Wire(served.address)
-        for route in ROUTES:
-            for lines in ([], [b"Host: evil.org"], [b"Host: $HERE", b"Host: evil.org"], [b"Host: "]):
-                answer = await tried(wire, tokens["alice"], route, lines, b"1.0")
-                assert answer.status in REFUSED, (route, lines, answer)
-                count += 1
-        for method, path in ROUTES:
-            for target in (f"http://evil.org{path}", f"http://localhost@evil.org{path}", f"//evil.org{path}"):
-                answer = await tried(wire, tokens["alice"], (method, target), [b"Host: $HERE"])
-                assert answer.status in {*REFUSED, 404}, (target, answer)
-                count += 1
-            answer = await tried(wire, tokens["alice"], (method, f"http://localhost{path}"), [b"Host: evil.org"])
-            assert answer.status in {*REFUSED, 404}, (path, answer)
+    tokens = await tokens_of(module_dsn, "alice", "bob")
+    wire, before, count = at_home, await messages(module_dsn), 0
+    for route in ROUTES:
+        for lines in ([], [b"Host: evil.org"], [b"Host: $HERE", b"Host: evil.org"], [b"Host: "]):
+            answer = await tried(wire, tokens["alice"], route, lines, b"1.0")
+            assert answer.status in REFUSED, (route, lines, answer)
             count += 1
-        assert (await tried(wire, tokens["alice"], ("CONNECT", "evil.org:443"), [b"Host: evil.org"])).status in REFUSED
-    assert await messages(dsn) == 0
+    for method, path in ROUTES:
+        for target in (f"http://evil.org{path}", f"http://localhost@evil.org{path}", f"//evil.org{path}"):
+            answer = await tried(wire, tokens["alice"], (method, target), [b"Host: $HERE"])
+            assert answer.status in {*REFUSED, 404}, (target, answer)
+            count += 1
+        answer = await tried(wire, tokens["alice"], (method, f"http://localhost{path}"), [b"Host: evil.org"])
+        assert answer.status in {*REFUSED, 404}, (path, answer)
+        count += 1
+    assert (await tried(wire, tokens["alice"], ("CONNECT", "evil.org:443"), [b"Host: evil.org"])).status in REFUSED
+    assert await messages(module_dsn) == before
     print(f"\n{count + 1} requests that no client makes: {count + 1} tried, 0 in")
 
 
 @pytest.mark.requirement("mcp:edge:allowed")
-async def test_whoever_is_meant_gets_in(dsn: str) -> None:
+async def test_whoever_is_meant_gets_in(module_dsn: str, abroad: Wire) -> None:
     """The same calls, with the names that are allowed: so it is the names that the others are refused for."""
-    tokens = await tokens_of(dsn, "alice", "bob")
-    at_home = {
+    tokens = await tokens_of(module_dsn, "alice", "bob")
+    before, wire = await messages(module_dsn), abroad
+    local = {
         "by address": [b"Host: $HERE"],
         "by name": [b"Host: localhost:$PORT"],
         "without a port": [b"Host: localhost"],
@@ -143,7 +160,7 @@ async def test_whoever_is_meant_gets_in(dsn: str) -> None:
         "a page of its IPv6 address": [b"Host: $HERE", b"Origin: http://[::1]:5173"],
         "what a proxy says": [b"Host: $HERE", b"X-Forwarded-Host: evil.org", b"X-Forwarded-For: 1.2.3.4"],
     }
-    abroad = {
+    remote = {
         "an allowed host": [b"Host: agents.example.org"],
         "any port of it": [b"Host: agents.example.org:1234"],
         "an allowed host in capitals": [b"Host: AGENTS.Example.ORG"],
@@ -156,39 +173,32 @@ async def test_whoever_is_meant_gets_in(dsn: str) -> None:
         "an allowed page with its port": [b"Host: $HERE", b"Origin: https://app.example.org:443"],
         "a page with an allowed port": [b"Host: $HERE", b"Origin: http://tool.example.org:3000"],
     }
-    async with serving(
-        dsn,
-        AGENT_MESSAGING_ALLOWED_HOSTS="agents.example.org, exact.example.org:8443, any.example.org:*",
-        AGENT_MESSAGING_ALLOWED_ORIGINS="https://app.example.org, http://tool.example.org:3000",
-    ) as served:
-        wire = Wire(served.address)
-        for name, lines in {**at_home, **abroad}.items():
-            sent = await tried(wire, tokens["alice"], ("POST", "/mcp"), lines)
-            assert sent.status == 200, (name, sent)
-            assert sent.message()["result"]["structuredContent"]["status"] == "sent"
-            for route in OPEN:
-                assert (await tried(wire, tokens["alice"], route, lines)).status == 200, (name, route)
-            assert (await tried(wire, tokens["alice"], ("GET", "/sse"), lines)).status == 200, name
-            assert (await tried(wire, tokens["alice"], ("GET", "/nothing"), lines)).status == 404, name
-    assert await messages(dsn) == len(at_home) + len(abroad)
+    for name, lines in {**local, **remote}.items():
+        sent = await tried(wire, tokens["alice"], ("POST", "/mcp"), lines)
+        assert sent.status == 200, (name, sent)
+        assert sent.message()["result"]["structuredContent"]["status"] == "sent"
+        for route in OPEN:
+            assert (await tried(wire, tokens["alice"], route, lines)).status == 200, (name, route)
+        assert (await tried(wire, tokens["alice"], ("GET", "/sse"), lines)).status == 200, name
+        assert (await tried(wire, tokens["alice"], ("GET", "/nothing"), lines)).status == 404, name
+    assert await messages(module_dsn) == before + len(local) + len(remote)
 
 
 @pytest.mark.requirement("mcp:edge:hosts")
-async def test_a_session_of_the_2025_era_is_no_way_around(dsn: str) -> None:
-    tokens = await tokens_of(dsn, "alice")
-    async with serving(dsn) as served:
-        wire = Wire(served.address)
-        headers, body = initialize()
-        opened = await wire.request("POST", "/mcp", [bearer(tokens["alice"]), *headers], body)
-        session = ("Mcp-Session-Id", opened.headers["mcp-session-id"])
-        for method in ("POST", "GET", "DELETE"):
-            for wrong in ({"host": "evil.org"}, {"host": f"localhost.evil.org:{wire.port}"}):
-                given = [bearer(tokens["alice"]), *headers, session]
-                assert (await wire.request(method, "/mcp", given, body, **wrong)).status == 421
-            given = [bearer(tokens["alice"]), *headers, session, ("Origin", "http://evil.org")]
-            assert (await wire.request(method, "/mcp", given, body)).status == 403
-        # It was not even ended.
-        assert (await wire.request("GET", "/mcp", [bearer(tokens["alice"]), *headers, session])).status == 200
+async def test_a_session_of_the_2025_era_is_no_way_around(module_dsn: str, at_home: Wire) -> None:
+    tokens = await tokens_of(module_dsn, "alice")
+    wire = at_home
+    headers, body = initialize()
+    opened = await wire.request("POST", "/mcp", [bearer(tokens["alice"]), *headers], body)
+    session = ("Mcp-Session-Id", opened.headers["mcp-session-id"])
+    for method in ("POST", "GET", "DELETE"):
+        for wrong in ({"host": "evil.org"}, {"host": f"localhost.evil.org:{wire.port}"}):
+            given = [bearer(tokens["alice"]), *headers, session]
+            assert (await wire.request(method, "/mcp", given, body, **wrong)).status == 421
+        given = [bearer(tokens["alice"]), *headers, session, ("Origin", "http://evil.org")]
+        assert (await wire.request(method, "/mcp", given, body)).status == 403
+    # It was not even ended.
+    assert (await wire.request("GET", "/mcp", [bearer(tokens["alice"]), *headers, session])).status == 200
 
 
 @pytest.mark.requirement("mcp:edge:hosts")
@@ -226,7 +236,7 @@ async def test_serving_other_machines_without_saying_their_name_for_it_is_refuse
         stderr=asyncio.subprocess.STDOUT,
     )
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             said, _ = await process.communicate()
     finally:
         if process.returncode is None:

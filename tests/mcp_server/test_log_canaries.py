@@ -15,22 +15,23 @@ import httpx2
 import pytest
 import uvicorn
 from mcp import MCPError
+from pydantic import SecretStr
 from sse_starlette.sse import AppStatus
 
-from agent_messaging import AgentMessagingError
+from agent_messaging import AgentMessagingError, Config
 from agent_messaging_mcp.http.app import build
 from agent_messaging_mcp.service import Service, opened
 from agent_messaging_mcp.settings import Settings
 from tests.mcp_server.hosts import Era, Host, Transport, host, network_host
 from tests.mcp_server.logging_to import Lines, logged
-from tests.mcp_server.serving import config_of, tokens_of
+from tests.mcp_server.serving import tokens_of
 from tests.protocol import world
 from tests.protocol.test_outages import Operator, operator
 
 __all__ = ["operator"]  # a fixture
 
 SECRET = "xyzzy"
-BOUND = 40
+BOUND = 150
 WIRES: list[tuple[Transport, Era]] = [
     ("memory", "auto"),
     ("memory", "legacy"),
@@ -45,7 +46,7 @@ WIRES: list[tuple[Transport, Era]] = [
 async def listening(dsn: str) -> AsyncGenerator[str]:
     """The server of many agents, in this process; gives its address."""
     AppStatus.disable_automatic_graceful_drain()
-    built = build(Settings(), Service(opened(config_of(dsn))))
+    built = build(Settings(), Service(opened(Config(database_url=SecretStr(dsn), database_patience=0.2))))
     config = uvicorn.Config(built.app, port=0, http="h11", ws="none", lifespan="on", log_config=None)
     listener = uvicorn.Server(config)
     listener.install_signal_handlers = lambda: None  # pyright: ignore[reportAttributeAccessIssue]
@@ -161,7 +162,7 @@ async def test_nothing_that_somebody_wrote_reaches_the_log(
                 ):
                     # Over SSE the SDK's client waits for ever for a call that was refused before it was read.
                     with suppress(MCPError, httpx2.HTTPError, TimeoutError):
-                        async with asyncio.timeout(2):
+                        async with asyncio.timeout(1):
                             await alice.result(tool, **arguments)
     clean(lines)
 
@@ -171,7 +172,7 @@ async def test_no_credential_reaches_the_log_however_it_is_sent(dsn: str) -> Non
     with logged("DEBUG", access=True) as lines:
         tokens = await tokens_of(dsn, "alice")
         token = tokens["alice"]
-        async with asyncio.timeout(BOUND), listening(dsn) as address, httpx2.AsyncClient() as client:
+        async with asyncio.timeout(BOUND), listening(dsn) as address, httpx2.AsyncClient(timeout=90) as client:
             bearers = [f"Bearer {given}" for given in (token, SECRET, f"{SECRET}.{SECRET}.x")]
             paths = ["/mcp", f"/mcp?token={token}", f"/sse?access_token={SECRET}", f"/messages/?session_id={SECRET}"]
             for header, path in itertools.product([*bearers, f"Basic {SECRET}", token], paths):

@@ -12,10 +12,8 @@ from tests.mcp_server.hosts import (
     Channel,
     Era,
     Host,
-    Transport,
     both_channels,
     both_eras,
-    everywhere,
     host,
 )
 from tests.mcp_server.readers import Read, read_structure, read_text, text_of
@@ -77,7 +75,7 @@ async def test_four_agents_hold_a_meeting_of_twelve_turns(dsn: str, era: Era, ch
         meeting = str(created.call("start_meeting").arguments["meeting"])
         running: list[asyncio.Task[None]] = []
         for other in others:
-            invited = await other.does("check_inbox", wait_seconds=20)
+            invited = await other.does("check_inbox", wait_seconds=50)
             running.append(asyncio.create_task(other.attends(invited.call("attend_meeting").arguments["meeting"])))
         ready = await chair.does("attend_meeting", meeting=meeting, wait_seconds=0.1)
         while ready.call("start_meeting").arguments.get("force"):
@@ -87,7 +85,7 @@ async def test_four_agents_hold_a_meeting_of_twelve_turns(dsn: str, era: Era, ch
             "start_meeting", **ready.call("start_meeting").filled_in(message=opening), wait_seconds=50
         )
         running.append(asyncio.create_task(goes_on(chair, read)))
-        await asyncio.wait_for(asyncio.gather(*running), 50)
+        await asyncio.wait_for(asyncio.gather(*running), 90)
 
         for reader in readers:
             print(f"{era} {channel} {reader.host.agent}: {reader.characters} characters beyond the speeches")
@@ -116,11 +114,11 @@ async def ready_meeting(alice: Host, bob: Host) -> str:
 
 
 @pytest.mark.requirement("mcp:transports:same")
-@everywhere
-async def test_every_meeting_tool_works(dsn: str, transport: Transport, era: Era) -> None:
+@both_eras
+async def test_every_meeting_tool_works(dsn: str, era: Era) -> None:
     async with (
-        host(dsn, "alice", transport=transport, era=era) as alice,
-        host(dsn, "bob", transport=transport, era=era) as bob,
+        host(dsn, "alice", era=era) as alice,
+        host(dsn, "bob", era=era) as bob,
     ):
         meeting = await ready_meeting(alice, bob)
         waiting = asyncio.create_task(bob.status("attend_meeting", meeting=meeting, wait_seconds=30))

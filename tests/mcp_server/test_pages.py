@@ -95,7 +95,7 @@ def test_the_command_of_an_entry_starts_a_server_as_its_agent(client: str, dsn: 
 
     def run(*command: str, said: str | None = None) -> str:
         done = subprocess.run(
-            command, env=environment, input=said, capture_output=True, text=True, timeout=40, check=False
+            command, env=environment, input=said, capture_output=True, text=True, timeout=200, check=False
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -148,7 +148,7 @@ def test_an_entry_for_a_server_on_the_network_says_where_it_is_and_where_the_tok
 
 @pytest.mark.requirement("mcp:print-config:url")
 async def test_what_an_entry_says_is_enough_to_call_the_server(dsn: str) -> None:
-    async with serving(dsn) as server, AsyncClient() as client:
+    async with serving(dsn) as server, AsyncClient(timeout=90) as client:
         token = (await tokens_of(dsn, "ann"))["ann"]
         entry = json.loads(remote("claude-code", url=server.address).stdout)["mcpServers"]["agent-messaging"]
         given = {name: value.replace("${AGENT_MESSAGING_TOKEN}", token) for name, value in entry["headers"].items()}
@@ -165,10 +165,10 @@ async def test_what_an_entry_says_is_enough_to_call_the_server(dsn: str) -> None
             },
         }
         headers = given | spoken | {"mcp-method": "server/discover"}
-        answer = await client.post(entry["url"], headers=headers, json=request, timeout=20)
+        answer = await client.post(entry["url"], headers=headers, json=request, timeout=200)
         assert answer.status_code == 200, answer.text
         assert "You are the agent ann." in answer.text
-        assert (await client.post(entry["url"], headers=spoken, json=request, timeout=20)).status_code == 401
+        assert (await client.post(entry["url"], headers=spoken, json=request, timeout=200)).status_code == 401
 
 
 @pytest.mark.requirement("mcp:print-config:url")

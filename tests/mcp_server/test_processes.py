@@ -9,6 +9,7 @@ import time
 from contextlib import AsyncExitStack
 from typing import Any
 
+import httpx2
 import pytest
 from mcp_types import ResourceUpdatedNotification
 
@@ -16,13 +17,13 @@ from tests.mcp_server.hosts import NETWORK, Host, network_host
 from tests.mcp_server.members import Member
 from tests.mcp_server.readers import Call
 from tests.mcp_server.scenario import following
-from tests.mcp_server.serving import DRAIN_SECONDS, serving, tokens_of
+from tests.mcp_server.serving import DRAIN_SECONDS, Served, serving, tokens_of
 
 # The SDK warns of what the current revision no longer has; clients of the 2025 era have nothing else.
 pytestmark = pytest.mark.filterwarnings("ignore:resources/(un)?subscribe is removed")
 
-WAIT = 30
-PROMPTLY = 5
+WAIT = 45
+PROMPTLY = 20
 """Seconds, where it takes milliseconds, and without a wake-up for ever."""
 NO_SWEEP = {"SWEEP_INTERVAL": "3600"}
 TURNS = 16
@@ -35,7 +36,7 @@ STOPS_AT = 7
 async def test_a_meeting_outlasts_the_restart_of_a_process_and_nobody_loses_a_word(dsn: str, moment: str) -> None:
     tokens = await tokens_of(dsn, "alice", "bob", "carol", "dave")
     wires = NETWORK if moment == "about to get the turn" else NETWORK[::-1]
-    async with serving(dsn) as one, serving(dsn) as two, asyncio.timeout(50):
+    async with serving(dsn) as one, serving(dsn) as two, asyncio.timeout(280):
         restarting: list[asyncio.Task[float]] = []
         alice, bob, carol, dave = members = [
             Member(agent, one if agent in ("alice", "bob") else two, tokens[agent], *wire)
@@ -56,7 +57,7 @@ async def test_a_meeting_outlasts_the_restart_of_a_process_and_nobody_loses_a_wo
         async def while_alice_speaks(_: Member, host: Host, call: Call) -> Call:
             if call.tool == "speak" and call.arguments["turn"] >= STOPS_AT and not restarting:
                 other_work = asyncio.create_task(host.status("check_inbox", wait_seconds=50))
-                await asyncio.sleep(1)  # so that it is held; a model thinks about its speech for longer
+                await held(one, 2)  # and Bob's
                 restarting.append(asyncio.create_task(restart()))
                 alice.results.append(await other_work)
             return call
@@ -82,6 +83,15 @@ async def test_a_meeting_outlasts_the_restart_of_a_process_and_nobody_loses_a_wo
         await everything_said_is_known_once(members)
 
 
+async def held(served: Served, waits: int) -> None:
+    """So many waits are held by this process."""
+    async with asyncio.timeout(WAIT), httpx2.AsyncClient(timeout=90) as client:
+        page = ""
+        while f"agent_messaging_held_waits {waits:.1f}" not in page:
+            await asyncio.sleep(0.05)
+            page = (await client.get(f"{served.address}/metrics")).text
+
+
 async def meet(alice: Member, *others: Member) -> None:
     """A meeting of these, to its end."""
     for other in others:
@@ -90,7 +100,7 @@ async def meet(alice: Member, *others: Member) -> None:
     async with asyncio.TaskGroup() as playing:
         async with connection(alice) as chair:
             invited = [other.agent for other in others]
-            created = await chair.status("create_meeting", title="T", agents=invited, max_turns=TURNS)
+            created = await chair.status("create_meeting", title="T", agents=invited, max_turns=TURNS, turn_seconds=600)
             meeting = created["meeting"]
             for other in others:
                 playing.create_task(other.plays(Call("attend_meeting", {"meeting": meeting})))

@@ -55,7 +55,6 @@ def baseline(world: World) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 @pytest.mark.requirement("mcp:identity:smuggled")
-@pytest.mark.timeout(240)
 async def test_nothing_but_the_token_says_who_calls(dsn: str) -> None:
     world = await populated(dsn)
     mine, theirs = world.tokens["mallory"], world.tokens["bob"]

@@ -87,14 +87,13 @@ async def ended_tokens(sdk: AgentMessaging[Any]) -> tuple[str, str]:
     revoked = await sdk.tokens.create("alice")
     await sdk.tokens.revoke(revoked.info.prefix)
     expired = await sdk.tokens.create("alice", expires_in=0.05)
-    with anyio.fail_after(10):
+    with anyio.fail_after(90):
         while await sdk.tokens.verify(expired.token) is not None:  # noqa: ASYNC110 - the database's clock tells nobody
             await asyncio.sleep(0.02)
     return revoked.token, expired.token
 
 
 @pytest.mark.requirement("mcp:edge:tokens")
-@pytest.mark.timeout(180)
 async def test_without_a_good_token_nobody_gets_in(dsn: str) -> None:
     tokens = await tokens_of(dsn, "alice", "bob")
     async with AgentMessaging[Any](config_of(dsn)) as sdk:
@@ -112,7 +111,6 @@ async def test_without_a_good_token_nobody_gets_in(dsn: str) -> None:
 
 
 @pytest.mark.requirement("mcp:edge:jwts")
-@pytest.mark.timeout(180)
 async def test_a_jwt_that_is_not_the_issuers_or_not_for_this_server_gets_nobody_in(dsn: str) -> None:
     tokens = await tokens_of(dsn, "alice", "bob")
     async with issuing("RS256", "ES256", "EdDSA") as issuer:

@@ -86,7 +86,7 @@ async def _ran(*command: str, **environment: str) -> str:
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        async with asyncio.timeout(50):
+        async with asyncio.timeout(200):
             printed, complained = await process.communicate()
     finally:
         if process.returncode is None:

@@ -21,15 +21,15 @@ from mcp_types.version import LATEST_HANDSHAKE_VERSION, LATEST_MODERN_VERSION
 
 from tests.conftest import connect
 from tests.leftovers import left_after
-from tests.mcp_server.hosts import Era, Host, Transport, Wire, every_wire, wired
-from tests.mcp_server.scenario import AGENTS, WAIT, Scenario
+from tests.mcp_server.hosts import Era, Host, Transport, Wire, every_wire, host, wired
+from tests.mcp_server.scenario import AGENTS, BOUND, WAIT, Scenario
 from tests.mcp_server.transcripts import Transcript
 
 # The SDK warns of what the current revision no longer has; clients of the 2025 era have nothing else.
 pytestmark = pytest.mark.filterwarnings("ignore:resources/(un)?subscribe is removed")
 
 ROOT = Path(__file__).parents[2]
-AT_ONCE = 10
+AT_ONCE = 40
 """Seconds for what is at once and seen through another process's rows; the waits themselves would last 50."""
 
 A_WAIT_OF_ALICE = """
@@ -56,13 +56,13 @@ async def test_every_transport_tells_the_same_in_both_eras(dsn: str, transport: 
             told.put_nowait(str(received.params.uri))
 
     async with (
-        wired(dsn, *AGENTS, transport=transport, era=era, progress_interval=0.2) as wire,
+        wired(dsn, *AGENTS, transport=transport, era=era, progress_interval=0.05) as wire,
         AsyncExitStack() as stack,
     ):
         alice, bob, carol = [
             await stack.enter_async_context(wire.connect(agent, message_handler=message)) for agent in AGENTS
         ]
-        assert {host.client.protocol_version for host in (alice, bob, carol)} == {VERSIONS[era]}
+        assert {one.client.protocol_version for one in (alice, bob, carol)} == {VERSIONS[era]}
         await Scenario(transcript, alice, bob, carol, told).play(era)
     changed = difflib.unified_diff(
         EXPECTED.read_text(encoding="utf-8").splitlines(keepends=True),
@@ -131,7 +131,7 @@ async def leaving(wire: Wire, agent: str, how: str, directory: Path) -> AsyncGen
     )
     try:
         assert process.stdout is not None
-        async with asyncio.timeout(WAIT):
+        async with asyncio.timeout(BOUND):
             assert await process.stdout.readline() == b"connected\n"
         yield Dying(process)
     finally:
@@ -156,12 +156,12 @@ async def test_the_waits_of_a_client_that_goes_end_at_once_and_nothing_is_lost(
     dsn: str, transport: Transport, era: Era, how: str, tmp_path: Path
 ) -> None:
     async with (
-        wired(dsn, *AGENTS, transport=transport, era=era) as wire,
-        wire.connect("bob") as bob,
-        wire.connect("carol") as carol,
+        wired(dsn, "alice", transport=transport, era=era) as wire,
+        host(dsn, "bob") as bob,
+        host(dsn, "carol") as carol,
     ):
-        for host in (bob, carol):
-            await host.call("list_agents")
+        for other in (bob, carol):
+            await other.call("list_agents")
         async with leaving(wire, "alice", how, tmp_path) as alice:
             await alice.begin("check_inbox", from_agent="carol", wait_seconds=50)
             await until(dsn, True, A_WAIT_OF_ALICE)

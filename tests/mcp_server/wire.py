@@ -15,7 +15,7 @@ import anyio
 MODERN = "2026-07-28"
 HANDSHAKE = "2025-11-25"
 ACCEPT = "application/json, text/event-stream"
-_SECONDS = 30
+_SECONDS = 90
 
 Headers = Sequence[tuple[str, str | bytes]]
 

@@ -107,7 +107,7 @@ async def opened(
         yield sdk
 
 
-async def eventually(look: Callable[[], Awaitable[Seen]], *, within: float = 15) -> Seen:
+async def eventually(look: Callable[[], Awaitable[Seen]], *, within: float = 90) -> Seen:
     """Look until there is something."""
     async with asyncio.timeout(within):
         while not (seen := await look()):  # noqa: ASYNC110 - another process has no event to set
@@ -116,7 +116,7 @@ async def eventually(look: Callable[[], Awaitable[Seen]], *, within: float = 15)
 
 
 async def fetch(dsn: str, statement: str, *arguments: Any) -> list[Any]:
-    connection: asyncpg.Connection[Any] = await asyncpg.connect(dsn, timeout=20, command_timeout=20)
+    connection: asyncpg.Connection[Any] = await asyncpg.connect(dsn, timeout=90, command_timeout=90)
     try:
         return await connection.fetch(statement, *arguments)
     finally:
@@ -146,7 +146,7 @@ async def nobody_accepts(dsn: str, calls: Mapping[str, Callable[[], Awaitable[ob
     before = await row_counts(dsn)
     for name, call in calls.items():
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(90):
                 result = await call()
             wrong[name] = f"gave {result!r}"[:200]
         except AgentMessagingError as error:
@@ -166,7 +166,7 @@ class Program:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
-    async def says(self, beginning: str, *, within: float = 30) -> str:
+    async def says(self, beginning: str, *, within: float = 90) -> str:
         """Read until a line that begins so; gives the rest of it."""
         assert self._process.stdout is not None
         async with asyncio.timeout(within):
@@ -180,7 +180,7 @@ class Program:
         """End it as kill -9 does: it cannot say goodbye."""
         if self._process.returncode is None:
             self._process.send_signal(signal.SIGKILL)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             await self._process.wait()
 
 
@@ -236,7 +236,7 @@ async def open_questions(sdk: AgentMessaging[Any], recipient: str) -> set[UUID]:
     return {item.question_id for item in page.items if item.owed and item.question_id is not None}
 
 
-async def within(waiting: asyncio.Task[Any], seconds: float = 10) -> Any:
+async def within(waiting: asyncio.Task[Any], seconds: float = 90) -> Any:
     """What the task gives, soon."""
     async with asyncio.timeout(seconds):
         return await waiting

@@ -24,7 +24,7 @@ from tests.mcp_server.hosts import host
 from tests.protocol.world import eventually, opened
 
 SECRET = "xyzzy"
-BOUND = 20
+BOUND = 45
 
 
 async def ask(dsn: str) -> None:

@@ -1,7 +1,7 @@
 """A program with one handler: `answerer ADDRESS AGENT answer|hang|block LEASE`.
 
 It says when it is ready, what it is handling, and what type it was given. With `hang` it never finishes; with `block`
-it blocks its event loop for three leases.
+it blocks its event loop for two leases.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ async def main(address: str, agent: str, conduct: str, lease: float) -> None:
                 case "hang":
                     await asyncio.Event().wait()
                 case "block":
-                    time.sleep(3 * lease)  # noqa: ASYNC251 - what no handler should do
+                    time.sleep(2 * lease)  # noqa: ASYNC251 - what no handler should do
                 case _:
                     pass
             if not context.requires_reply:

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from agent_messaging.rules.meeting import ApplyDue, Attend, End, HandOver, Leave, See, Speak, Start, apply_due
+from tests.promises import tries
 from tests.protocol.rules.playing import OFFER, TURN
 from tests.protocol.rules.watched import Watched
 
-HISTORIES = int(os.environ.get("AGENT_MESSAGING_HISTORIES", "200"))
+HISTORIES = int(os.environ.get("AGENT_MESSAGING_HISTORIES") or tries(100, 5_000))
 MOST = 6
 LENGTH = 80
 
