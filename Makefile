@@ -3,7 +3,8 @@
 .POSIX:
 .SUFFIXES:
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench inspector conformance image pin clean environment environment-check
+.PHONY: help demo test check format bench chaos mutants promises inspector conformance image pin clean \
+	environment environment-check
 
 ARGS =
 PYTHON = .venv/bin/python
@@ -22,7 +23,7 @@ FIND_PYTHON = for python in python3 python3.14 python3.13 python3.12 python3.11 
 	fi
 
 help: ## List the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
 
 demo: environment ## Watch agents hold a conversation and a meeting, on a database of its own
 	@$(PYTHON) examples/demo.py $(ARGS)
@@ -42,6 +43,15 @@ format: environment-check ## Fix what the linter can fix, and the formatting
 
 bench: environment ## Measure the figures of docs/benchmarks.md
 	@$(PYTHON) -m benchmarks $(ARGS)
+
+chaos: environment ## Break real processes for 60 s and see that nothing is lost (ARGS="--duration 30m --seed 7")
+	@$(PYTHON) -m chaos $(ARGS)
+
+mutants: environment ## Plant one bug after the other; each must be caught
+	@$(PYTHON) -m tools.mutants $(ARGS)
+
+promises: environment ## Try every promise as often as docs/promises.md says, and write the figures there
+	@$(PYTHON) -m tools.promises $(ARGS)
 
 inspector: environment ## List and call the tools with the MCP Inspector, in both eras (needs npm)
 	@PYTHON=$(PYTHON) sh tools/inspector.sh
