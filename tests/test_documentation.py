@@ -24,7 +24,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 COMMANDS = {
     "make demo": "tests/test_demo.py",
     "make test": "this very run",
-    "make chaos": "continuous integration, after this; tests/chaos/ holds its checker",
+    "make chaos": "minutes; tests/chaos/ holds its checker",
     "make clean": "removes the environment that runs this",
     'claude mcp add --scope user agent-messaging -- "$PWD/.venv/bin/agent-messaging"': "needs Claude Code",
     ".venv/bin/agent-messaging --print-config claude-desktop --agent alice": "tests/mcp_server/test_pages.py",

@@ -75,7 +75,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "agent-messaging serve": "tests/mcp_server/test_transports.py",
     },
     "docs/promises.md": {
-        "make chaos": "continuous integration, after this; tests/chaos/ holds its checker",
+        "make chaos": "minutes; tests/chaos/ holds its checker",
         "make mutants": "half an hour; tests/test_mutants.py holds its table",
         "make promises": "hours; what it runs are these tests and the two commands above",
     },

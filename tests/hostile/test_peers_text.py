@@ -251,6 +251,7 @@ async def test_whatever_a_peer_writes_stays_where_peers_write(dsn: str, caplog: 
             raise ValueError(raised)
 
         async with host(dsn, "alice", organization=HOME) as alice:
+            await alice.status("check_inbox")  # from now on it is known to read
             for number, payload in enumerate(payloads):
                 attack = Attack(alice, await peer_named(sdk, number, payload), payload)
                 steps: list[Callable[[Attack], Awaitable[None]]] = [messages, answers, meeting, failure]
