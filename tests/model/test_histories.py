@@ -23,17 +23,30 @@ from tests.promises import kept, tries
 
 HISTORIES = tries(25, 10_000)
 STEPS = 30
+DECISIONS = 64
+"""Of one step, at most."""
 MISFORTUNES = ("Cancel", "Cut", "Crash", "Restart", "Pass")
 
 
 class Drawn:
-    """Decisions that hypothesis takes, and makes simpler when they led to a failure."""
+    """Decisions that hypothesis takes, and makes simpler when they led to a failure.
 
-    def __init__(self, data: st.DataObject) -> None:
-        self.data = data
+    All of a step's are drawn at once, in a form that is always the same: whether a call that was cut has happened is
+    not hypothesis's to decide, and what it draws must not depend on it.
+    """
+
+    def __init__(self) -> None:
+        self._left = b""
+
+    def draw(self, data: st.DataObject) -> None:
+        """Draw for one more step."""
+        self._left = data.draw(st.binary(min_size=DECISIONS, max_size=DECISIONS))
 
     def pick(self, items: Sequence[Any]) -> Any:
-        return self.data.draw(st.sampled_from(items))
+        if not self._left:
+            return items[0]
+        first, self._left = self._left[0], self._left[1:]
+        return items[first % len(items)]
 
 
 class Histories(RuleBasedStateMachine):
@@ -49,7 +62,8 @@ class Histories(RuleBasedStateMachine):
 
     @initialize(data=st.data())
     def begin(self, data: st.DataObject) -> None:
-        self.chance = Drawn(data)
+        self.chance = Drawn()
+        self.chance.draw(data)
         self.world = world = World(self.laboratory)
         self.generator = Generator(self.chance, lambda: world.reference)
         self.run(world.begin())
@@ -57,7 +71,7 @@ class Histories(RuleBasedStateMachine):
     @rule(data=st.data())
     def step(self, data: st.DataObject) -> None:
         assert self.world is not None
-        self.chance.data = data
+        self.chance.draw(data)
         if (operation := self.generator.next()) is not None:
             self.run(self.world.do(operation, looks=self.chance.pick((True, False, False))))
 
