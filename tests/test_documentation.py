@@ -36,7 +36,7 @@ COMMANDS = {
     ".venv/bin/agent-messaging --print-config claude-code --url http://127.0.0.1:8765/mcp": (
         "tests/mcp_server/test_pages.py"
     ),
-    ".venv/bin/agent-messaging doctor": "tests/mcp_server/test_doctor.py",
+    ".venv/bin/agent-messaging doctor": "tests/mcp_server/doctor/test_doctor.py",
     ".venv/bin/agent-messaging db path": "tests/mcp_server/test_cli.py",
     "db psql": "tests/mcp_server/test_cli.py",
     "db backup FILE": "tests/mcp_server/test_cli.py",
