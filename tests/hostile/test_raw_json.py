@@ -23,7 +23,7 @@ from tests.promises import kept
 
 _ENVELOPE = {"io.modelcontextprotocol/protocolVersion": MODERN, "io.modelcontextprotocol/clientCapabilities": {}}
 META = f',"_meta":{json.dumps(_ENVELOPE)}'
-BOUND = 20
+BOUND = 60
 
 
 async def messages_to_bob(dsn: str) -> int:

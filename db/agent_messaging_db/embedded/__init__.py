@@ -115,17 +115,20 @@ async def backup(data_dir: Path | None, file: Path, *, timeout: float = 3600.0) 
 
     The server is started if need be; clients go on meanwhile. Raises `EmbeddedDatabaseError`.
     """
+    target = await to_thread.run_sync(file.resolve)
+    if target.exists() and not target.is_file():
+        # The file is put in its place by renaming, which would take the place of a device as well.
+        raise EmbeddedDatabaseError(f"a backup is a file, and {target} is something else")
     running = await ensure(data_dir)
-    unfinished = file.with_name(f"{file.name}.{uuid4().hex}.part")
+    unfinished = target.with_name(f"{target.name}.{uuid4().hex}.part")
 
     def dump() -> None:
-        target = file.absolute()
         binaries.must_run(
             f"back up {running.data_dir} to {target}",
             [
                 binaries.locate() / "pg_dump",
                 "--format=custom",
-                f"--file={unfinished.absolute()}",
+                f"--file={unfinished}",
                 running.dsn,
             ],
             cwd=Path("/"),

@@ -100,3 +100,16 @@ async def test_a_backup_can_be_restored(data_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(EmbeddedDatabaseError, match="back up"):
         await embedded.backup(data_dir, tmp_path / "missing" / "backup")
     assert [path.name for path in tmp_path.iterdir()] in (["a backup", "agents"], ["agents", "a backup"])
+
+
+async def test_a_backup_takes_the_place_of_no_device_directory_or_link(data_dir: Path, tmp_path: Path) -> None:
+    pipe, link, file = tmp_path / "pipe", tmp_path / "link", tmp_path / "file"
+    os.mkfifo(pipe)
+    for taken in (pipe, tmp_path, Path("/dev/null")):
+        with pytest.raises(EmbeddedDatabaseError, match="a backup is a file"):
+            await embedded.backup(data_dir, taken)
+    assert pipe.is_fifo()
+    link.symlink_to(file)
+    await embedded.backup(data_dir, link)
+    assert link.is_symlink()
+    assert file.read_bytes().startswith(b"PGDMP")
