@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from mcp import MCPError
@@ -13,7 +13,7 @@ from mcp.server.mcpserver.context import Context
 from mcp_types import CallToolResult
 
 from agent_messaging.errors import AgentMessagingError
-from agent_messaging_mcp import identity, logs
+from agent_messaging_mcp import identity, logs, offers
 from agent_messaging_mcp.also import also_line, named, told_by
 from agent_messaging_mcp.errors import CLIENT_GONE, outage, outcome, too_many_calls, too_many_waits
 from agent_messaging_mcp.limits import Rate, TooManyWaits, pause
@@ -21,7 +21,7 @@ from agent_messaging_mcp.metrics import Numbers
 from agent_messaging_mcp.rendering import rendered
 from agent_messaging_mcp.results import Refusal, Result
 from agent_messaging_mcp.service import Service
-from agent_messaging_mcp.waits import ClientGone, Waits
+from agent_messaging_mcp.waits import LONGEST_WAIT, ClientGone, Waits
 
 if TYPE_CHECKING:
     from agent_messaging import AgentView
@@ -80,7 +80,8 @@ class Call:
     """What a tool is given besides its arguments."""
 
     desk: Desk
-    context: Context[Any, Any]
+    context: Context[Any, Any] | None
+    """Of the request; None for a call that is made for a task, which holds nothing."""
     view: View
 
     @property
@@ -88,7 +89,15 @@ class Call:
         return self.view.external_id
 
     async def hold(self, seconds: float, wait: Callable[[float], Awaitable[T]]) -> T:
-        """Wait inside this call, as long as calls are held at most. Raises what `Waits.hold` raises."""
+        """Wait inside this call, as long as calls are held at most; only look, if the wait can go on as a task.
+        Raises what `Waits.hold` raises.
+        """
+        if self.context is None:
+            return await wait(0)
+        offer = offers.current()
+        if offer is not None and seconds > self.desk.waits.longest and await self.view.may_begin_task():
+            offer.seconds = seconds
+            return await wait(0)
         return await self.desk.waits.hold(self.context, self.me, seconds, wait)
 
 
@@ -114,9 +123,36 @@ async def perform(
         view = await desk.view()
         result = await _result(Call(desk, context, view), function, arguments)
         line.gave(result, arguments)
-        if isinstance(result, Refusal) or result.inbox:
-            return rendered(result)
-        return rendered(result, await _also(view, result))
+        await _park(view, result)
+        return await _told(view, result)
+
+
+async def look(desk: Desk, function: Function, arguments: Mapping[str, Any], *, is_last: bool) -> CallToolResult | None:
+    """Make the call of a task once more, which holds nothing; None if there is nothing yet and this is not the last
+    look. Raises `MCPError` as `perform` does.
+    """
+    view = await desk.view()
+    result = await _result(Call(desk, None, view), function, {**arguments, "wait_seconds": LONGEST_WAIT})
+    if isinstance(result, Result) and result.resume is not None and not is_last:
+        return None
+    return await _told(view, result)
+
+
+async def _told(view: View, result: Result | Refusal) -> CallToolResult:
+    if isinstance(result, Refusal) or result.inbox:
+        return rendered(result)
+    return rendered(result, await _also(view, result))
+
+
+async def _park(view: View, result: Result | Refusal) -> None:
+    """Have a wait that found nothing go on as a task, if that was offered and taken."""
+    offer = offers.current()
+    if offer is None or not offer.seconds or not isinstance(result, Result) or result.resume is None:
+        return
+    try:
+        offer.task = await view.begin_task(asdict(result.resume), seconds=offer.seconds)
+    except Exception as failed:
+        raise outage(failed) from None
 
 
 async def _result(call: Call, function: Function, arguments: dict[str, Any]) -> Result | Refusal:

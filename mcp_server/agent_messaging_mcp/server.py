@@ -18,6 +18,7 @@ from agent_messaging_mcp.limits import Rate, pausing
 from agent_messaging_mcp.metrics import Numbers
 from agent_messaging_mcp.service import Service
 from agent_messaging_mcp.settings import Settings
+from agent_messaging_mcp.tasks import Tasks
 from agent_messaging_mcp.text import span
 from agent_messaging_mcp.updates import Updates
 from agent_messaging_mcp.waits import Waits
@@ -90,6 +91,7 @@ def build_server(settings: Settings, service: Service, identify: Identify) -> tu
         version=importlib.metadata.version(NAME),
         tools=tools.bound(desk),
         middleware=[greet, updates.middleware],
+        extensions=[Tasks(desk)],
         log_level=cast("Any", settings.log_level or "warning").upper(),
     )
     resources.add_to(server, desk)

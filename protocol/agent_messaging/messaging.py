@@ -30,6 +30,7 @@ from agent_messaging.reading import Reader
 from agent_messaging.services import Services
 from agent_messaging.sweep import Sweep
 from agent_messaging.sync_conversation import SyncConversation
+from agent_messaging.tasks import Tasks
 from agent_messaging.tokens import Tokens
 from agent_messaging.tracing import apart, traced
 from agent_messaging_db.rows import AttachmentKind, MeetingEvent
@@ -81,6 +82,7 @@ class AgentMessaging(Generic[MessageType]):
             async_conversation=AsyncConversation(engine, reader, self._handlers.resume),
             meeting=MeetingManager(engine, store, answers, inbox),
             inbox=inbox,
+            tasks=Tasks(engine),
             tokens=Tokens(engine, directory),
         )
         engine.before_calls += [apart(self._handlers.settle), apart(self._events.settle)]

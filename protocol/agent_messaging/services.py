@@ -11,6 +11,7 @@ from agent_messaging.inbox import Inbox
 from agent_messaging.meetings import MeetingManager
 from agent_messaging.one_way import OneWayMessenger
 from agent_messaging.sync_conversation import SyncConversation
+from agent_messaging.tasks import Tasks
 from agent_messaging.tokens import Tokens
 
 M = TypeVar("M")
@@ -24,4 +25,5 @@ class Services(Generic[M]):
     async_conversation: AsyncConversation[M]
     meeting: MeetingManager[M]
     inbox: Inbox[M]
+    tasks: Tasks
     tokens: Tokens

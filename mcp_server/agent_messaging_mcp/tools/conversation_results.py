@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from agent_messaging.errors import QuestionDeclinedError
 from agent_messaging.models import InboxItem, InboxItemKind
 from agent_messaging_mcp.calls import Call
-from agent_messaging_mcp.results import MOST_ITEMS, Entry, Json, Result, body
+from agent_messaging_mcp.results import MOST_ITEMS, Entry, Json, Result, Resume, body
 from agent_messaging_mcp.text import LONGEST_BODY, ago, as_text, call, span
 from agent_messaging_mcp.tools.directory import presence
 
@@ -70,6 +70,7 @@ def waits_for(recipient: str, handle: str | None, state: str, open_for: float | 
         next=again,
         facts={"question": handle} if handle else {},
         subjects=frozenset({handle} if handle else ()),
+        resume=Resume("wait_for_answer", {"question": handle, "recipient": recipient}) if handle else None,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from agent_messaging_mcp.results import MOST_ITEMS, Entry, Json, Result, body, fitting
+from agent_messaging_mcp.results import MOST_ITEMS, Entry, Json, Result, Resume, body, fitting
 from agent_messaging_mcp.text import ago, call, listed, one_line, span, until
 from agent_messaging_mcp.tools.positions import Position
 
@@ -131,6 +131,7 @@ def meeting_waits(status: MeetingStatusResponse, me: str, done: str) -> Result:
             if ready:
                 here += f"; {status.host_external_id} can open it"
             do, next_ = f"do other work first, then {again}.", again
+        needed = ready and status.host_external_id == me
         return Result(
             status="ready" if ready else "waiting",
             happened=f"{done}You attend {status.handle}, which has not started. {here}.",
@@ -138,6 +139,7 @@ def meeting_waits(status: MeetingStatusResponse, me: str, done: str) -> Result:
             next=next_,
             facts=facts,
             subjects=frozenset({status.handle}),
+            resume=None if needed else Resume("attend_meeting", {"meeting": status.handle}),
         )
     return Result(
         status="waiting",
@@ -146,6 +148,7 @@ def meeting_waits(status: MeetingStatusResponse, me: str, done: str) -> Result:
         next=again,
         facts=facts,
         subjects=frozenset({status.handle}),
+        resume=Resume("attend_meeting", {"meeting": status.handle}),
     )
 
 
