@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 
 from agent_messaging.async_conversation import AsyncConversation
 from agent_messaging.directory import Directory
+from agent_messaging.following import Follower
 from agent_messaging.inbox import Inbox
 from agent_messaging.meetings import MeetingManager
 from agent_messaging.one_way import OneWayMessenger
@@ -25,5 +26,6 @@ class Services(Generic[M]):
     async_conversation: AsyncConversation[M]
     meeting: MeetingManager[M]
     inbox: Inbox[M]
+    follower: Follower[M]
     tasks: Tasks
     tokens: Tokens
