@@ -75,7 +75,8 @@ class Hooks:
         if not done.stdout:
             return None
         answer = json.loads(done.stdout)
-        jsonschema.validate(answer, STOP if event == "Stop" else SESSION_START)
+        if "cursor" not in options:
+            jsonschema.validate(answer, STOP if event == "Stop" else SESSION_START)
         return answer
 
 
@@ -146,3 +147,18 @@ async def test_a_host_that_obeys_answers_a_waiting_question_and_then_stops(dsn: 
 async def test_whatever_the_host_says_the_session_is_not_disturbed(dsn: str, tmp_path: Path, said: bytes) -> None:
     hooks = Hooks(dsn, tmp_path)
     assert await asyncio.to_thread(hooks.run, "Stop", "--agent", "alice", said=said) is None
+
+
+@pytest.mark.requirement("cli:hook")
+async def test_cursor_is_answered_in_its_own_words(dsn: str, tmp_path: Path) -> None:
+    hooks = Hooks(dsn, tmp_path)
+    said = (
+        b"\xef\xbb\xbf" + json.dumps({"cwd": str(tmp_path / "alice"), "status": "completed", "loop_count": 0}).encode()
+    )
+    async with opened(dsn, "alice", "bob") as sdk:
+        await asks(sdk, "?")
+        for event, field in (("SessionStart", "additional_context"), ("Stop", "followup_message")):
+            answer = await asyncio.to_thread(hooks.run, event, "--format", "cursor", said=said)
+            assert answer is not None
+            assert list(answer) == [field]
+            assert "question q" in answer[field]

@@ -29,12 +29,21 @@ def hook() -> None:
     """Answer a hook of a host: its event is read from standard input, the answer printed as the host expects it."""
 
 
+_format = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["claude", "cursor"]),
+    default="claude",
+    show_default=True,
+    help="Whose words the answer is in; Codex and VS Code speak Claude Code's.",
+)
 _agent = click.option("--agent", metavar="ID", help="Who the session acts as (default: the session's directory).")
 
 
 @hook.command("stop")
 @_agent
-def stop(agent: str | None) -> None:
+@_format
+def stop(agent: str | None, form: str) -> None:
     """Before a session goes idle: have it go on if something waits for it that it has not been told of.
 
     Each item is told once, so a session that does not see to it is not held. Nothing is marked read.
@@ -46,19 +55,20 @@ def stop(agent: str | None) -> None:
     fresh = [item for item in waiting if _key(item) not in told]
     told.are(map(_key, waiting))
     if fresh:
-        _answer(
-            {"decision": "block", "reason": f"{_summary(fresh)} See to it now with the tool check_inbox, then stop."}
-        )
+        words = f"{_summary(fresh)} See to it now with the tool check_inbox, then stop."
+        _answer({"followup_message": words} if form == "cursor" else {"decision": "block", "reason": words})
 
 
 @hook.command("session-start")
 @_agent
-def session_start(agent: str | None) -> None:
+@_format
+def session_start(agent: str | None, form: str) -> None:
     """When a session begins: tell it what waits for it. Nothing is marked read."""
     waiting = _waiting(_name(agent, _session()))
     if waiting:
         words = f"{_summary(waiting)} The tool check_inbox shows it."
-        _answer({"hookSpecificOutput": {"hookEventName": "SessionStart", "additionalContext": words}})
+        context = {"hookEventName": "SessionStart", "additionalContext": words}
+        _answer({"additional_context": words} if form == "cursor" else {"hookSpecificOutput": context})
 
 
 def _session() -> dict[str, Any]:
@@ -66,7 +76,7 @@ def _session() -> dict[str, Any]:
     if sys.stdin.isatty():
         return {}
     try:
-        said: Any = json.loads(sys.stdin.buffer.read(_LONGEST_INPUT))
+        said: Any = json.loads(sys.stdin.buffer.read(_LONGEST_INPUT).decode("utf-8-sig"))  # Cursor begins with a BOM
         return dict(said)
     except (ValueError, TypeError):
         return {}
