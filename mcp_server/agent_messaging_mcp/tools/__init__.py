@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from mcp.server.mcpserver.tools import Tool
 
 from agent_messaging_mcp.calls import Desk, Function
@@ -11,7 +9,7 @@ from agent_messaging_mcp.tools import conversations, directory, inbox, meetings
 
 ALL = (*inbox.TOOLS, *conversations.TOOLS, *directory.TOOLS, *meetings.TOOLS)
 
-RESUMABLE: Mapping[str, Function] = {
+RESUMABLE: dict[str, Function] = {
     function.__name__: function
     for function in (inbox.check_inbox, conversations.wait_for_answer, meetings.attend_meeting)
 }
