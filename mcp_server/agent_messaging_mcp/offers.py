@@ -1,4 +1,6 @@
-"""Whether the wait of a tool call may go on as a task once the call has been answered."""
+"""Whether the wait of a tool call may go on as a task once the call has been answered, and what its caller is told to
+do about a wait.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from agent_messaging.models import Task
+
+
+LONG_WAIT = 3_600
+"""Seconds of a wait that is worth a task: hosts allow only so many between two words of their user."""
 
 
 @dataclass(slots=True)
@@ -38,3 +44,13 @@ def offered(offer: Offer) -> Generator[Offer]:
         yield offer
     finally:
         _offer.reset(before)
+
+
+def long_wait() -> int | None:
+    """For how many seconds a caller does best to wait, if its waits may go on as tasks; None for others."""
+    return None if current() is None else LONG_WAIT
+
+
+def wait_with(again: str) -> str:
+    """What to do when nothing has come yet: an imperative around the call that goes on waiting."""
+    return f"do other work first, then {again}" if current() is None else f"let {again} wait in the background"

@@ -19,6 +19,7 @@ from mcp_types import HEADER_MISMATCH, INVALID_PARAMS, CallToolRequestParams, Re
 from pydantic import Field
 
 from agent_messaging.errors import AgentMessagingError, TaskNotFoundError
+from agent_messaging.tasks import MOST_AT_WORK
 from agent_messaging_mcp.calls import Desk, look
 from agent_messaging_mcp.errors import outage
 from agent_messaging_mcp.offers import Offer, offered
@@ -28,12 +29,15 @@ if TYPE_CHECKING:
     from agent_messaging.models import Task
 
 ID = "io.modelcontextprotocol/tasks"
-GET = "tasks/get"
+GET, UPDATE, CANCEL = "tasks/get", "tasks/update", "tasks/cancel"
+METHODS = frozenset({GET, UPDATE, CANCEL})
 
 _CURRENT = frozenset({"2026-07-28"})
 _SOON = 30.0
 """Seconds in which an answer is likely, so that asking often pays."""
 _POLL_SOON_MS, _POLL_LATER_MS = 1_000, 3_000
+POLLS_PER_MINUTE = 2 * MOST_AT_WORK * 60_000 // _POLL_SOON_MS
+"""Twice as many as it takes to ask after as many tasks as an agent may have, as often as it is told to."""
 
 
 class _TaskParams(RequestParams):
@@ -56,8 +60,8 @@ class Tasks(Extension):
         """Give the three requests that a client makes about a task."""
         return [
             MethodBinding(GET, _TaskParams, self._get, _CURRENT),
-            MethodBinding("tasks/update", _UpdateParams, self._update, _CURRENT),
-            MethodBinding("tasks/cancel", _TaskParams, self._cancel, _CURRENT),
+            MethodBinding(UPDATE, _UpdateParams, self._update, _CURRENT),
+            MethodBinding(CANCEL, _TaskParams, self._cancel, _CURRENT),
         ]
 
     async def intercept_tool_call(
@@ -74,10 +78,12 @@ class Tasks(Extension):
         task = await self._task(ctx, params)
         if str(task.state) == "working":
             function = RESUMABLE[task.resume["tool"]]
-            result = await look(self._desk, function, task.resume["arguments"], is_last=task.is_due)
-            if result is not None:
-                settled = result.model_dump(by_alias=True, mode="json", exclude_none=True)
-                task = await self._settled(params.task_id, settled)
+            found = await look(self._desk, function, task.resume["arguments"], is_last=task.is_due)
+            if found is not None:
+                result = found.result.model_dump(by_alias=True, mode="json", exclude_none=True)
+                task = await self._settled(params.task_id, result)
+                if task.result == result:
+                    await found.is_told()
         answer: dict[str, Any] = {"resultType": "complete", **_facts(task)}
         return answer if task.result is None else answer | {"result": task.result}
 

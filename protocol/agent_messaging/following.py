@@ -36,10 +36,14 @@ class Follower(Generic[M]):
         self._reader = reader
         self._inbox = inbox
 
-    async def follow(self, agent_external_id: str) -> AsyncGenerator[InboxItem[M]]:
+    async def follow(self, agent_external_id: str, *, once: bool) -> AsyncGenerator[InboxItem[M]]:
         """See AgentMessaging.follow."""
         agent = await self._reader.begin(agent_external_id)
         news, given = asyncio.Event(), _Given()
+        if once:
+            async for item in self._new(agent, given):
+                yield item
+            return
         forget = self._engine.waiting.listen([agent_topic(agent.id)], news.set)
         try:
             with self._engine.presence.waiting(agent.id):

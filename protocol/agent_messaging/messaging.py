@@ -247,16 +247,17 @@ class AgentMessaging(Generic[MessageType]):
         """Everything that needs an agent, without consuming it."""
         return self._services.inbox
 
-    def follow(self, agent_external_id: str) -> AsyncGenerator[InboxItem[MessageType]]:
+    def follow(self, agent_external_id: str, *, once: bool = False) -> AsyncGenerator[InboxItem[MessageType]]:
         """Give everything that needs an agent, and then what comes, for ever: each item at least once, whatever becomes
         of wake-ups, connections and the database. Marks nothing read.
 
-        What is unread when it begins is given, so each beginning gives it again.
+        What is unread when it begins is given, so each beginning gives it again. With `once` it ends there.
 
         Raises:
-            AgentNotFoundError: the agent does not exist.
+            AgentNotFoundError: the agent does not exist. DatabaseUnavailableError: the database cannot be reached at
+                the beginning or, with `once`, at any time.
         """
-        return self._services.follower.follow(agent_external_id)
+        return self._services.follower.follow(agent_external_id, once=once)
 
     @property
     def tokens(self) -> Tokens:

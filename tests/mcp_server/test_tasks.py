@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import httpx2
@@ -12,14 +13,22 @@ import pytest
 from mcp import MCPError
 from mcp_types import HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND, CallToolResult
 
-from tests.conftest import execute
+from agent_messaging_db import upkeep
+from agent_messaging_mcp.errors import TOO_MANY_REQUESTS
+from tests.conftest import connect, execute
 from tests.mcp_server.hosts import Host, host, network_host
 from tests.mcp_server.readers import text_of
 from tests.mcp_server.serving import serving, tokens_of
-from tests.mcp_server.tasking import State, TakesTasks, begin, begun, cancel, get, update
+from tests.mcp_server.tasking import Created, State, TakesTasks, begin, begun, cancel, get, update
+from tests.protocol.world import eventually, fetch
 
 MISSING_REQUIRED_CLIENT_CAPABILITY = -32021
 LONG = 3_600
+OVER = "UPDATE tasks SET created_at = created_at - interval '1 hour', ends_at = clock_timestamp()"
+"""As if every task had waited as long as it may."""
+WAITS_FOR_A_LOCK = """
+    SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()
+"""
 TAKES = {"extensions": [TakesTasks()]}
 
 
@@ -178,9 +187,41 @@ async def test_a_cancelled_task_ends_its_wait_and_nothing_else(dsn: str) -> None
 async def test_a_task_that_has_waited_long_enough_completes_and_says_what_to_do(dsn: str) -> None:
     async with host(dsn, "alice", **TAKES) as alice:
         task = await begun(alice.client, "check_inbox", wait_seconds=LONG)
-        await execute(dsn, "UPDATE tasks SET created_at = created_at - interval '1 hour', ends_at = clock_timestamp()")
+        await execute(dsn, OVER)
         result = told(await get(alice.client, task.task_id))
-        assert (result["status"], result["next"]) == ("waiting", "check_inbox(wait_seconds=45)")
+        assert (result["status"], result["next"]) == ("waiting", "check_inbox(wait_seconds=3600)")
+        assert told(await get(alice.client, task.task_id)) == result
+
+
+@pytest.mark.requirement("mcp:tasks:end")
+async def test_every_kind_of_wait_that_has_come_to_its_end_says_waiting_and_what_goes_on(dsn: str) -> None:
+    async with host(dsn, "alice", **TAKES) as alice, host(dsn, "bob", **TAKES) as bob, host(dsn, "carol") as carol:
+        for someone in (bob, carol):
+            await someone.status("check_inbox")
+        meeting = (await alice.status("create_meeting", title="Release", agents=["bob"]))["meeting"]
+        attends = await begun(bob.client, "attend_meeting", meeting=meeting, wait_seconds=LONG)
+        asks = await begun(bob.client, "send_and_wait", to="carol", message="?", wait_seconds=LONG)
+        await alice.status("attend_meeting", meeting=meeting, wait_seconds=0)  # now it could be started
+        await execute(dsn, OVER)
+
+        waiting = told(await get(bob.client, attends.task_id))
+        again = f'attend_meeting(meeting="{meeting}", wait_seconds=3600)'
+        assert (waiting["status"], waiting["next"]) == ("waiting", again)
+        unanswered = told(await get(bob.client, asks.task_id))
+        assert (unanswered["status"], unanswered["next"]) == ("waiting", "check_inbox(wait_seconds=3600)")
+
+
+@pytest.mark.requirement("mcp:tasks:long-waits")
+async def test_whoever_takes_tasks_is_told_to_wait_long_and_nobody_else_is(dsn: str) -> None:
+    short: dict[str, Any] = {"max_wait_seconds": 0.2}
+    async with host(dsn, "alice", **short, **TAKES) as alice, host(dsn, "bob", **short) as bob:
+        for host_, next_ in ((alice, "check_inbox(wait_seconds=3600)"), (bob, "check_inbox(wait_seconds=45)")):
+            held = await host_.status("check_inbox", wait_seconds=0.1)
+            assert (held["status"], held["next"]) == ("waiting", next_)
+        asked = await alice.status("send_and_wait", to="bob", message="?", wait_seconds=0.1)
+        assert asked["next"] == "check_inbox(wait_seconds=3600)"
+        asked = await bob.status("send_and_wait", to="alice", message="?", wait_seconds=0.1)
+        assert asked["next"] == "check_inbox(wait_seconds=45)" or "something else needs you" in asked["now"]
 
 
 @pytest.mark.requirement("mcp:tasks:expiry")
@@ -195,6 +236,80 @@ async def test_an_expired_task_is_unknown_and_in_time_forgotten(dsn: str) -> Non
         with pytest.raises(MCPError) as refused:
             await get(alice.client, task.task_id)
         assert refused.value.code == INVALID_PARAMS
+
+
+@pytest.mark.requirement("mcp:tasks:expiry")
+async def test_what_has_expired_is_cleared_away_and_nothing_else_is(dsn: str) -> None:
+    async with host(dsn, "alice", **TAKES) as alice, connect(dsn) as connection:
+        tasks = [await begun(alice.client, "check_inbox", wait_seconds=LONG) for _ in range(2)]
+        await execute(dsn, OVER)
+        await connection.execute(
+            "UPDATE tasks SET ends_at = created_at, expires_at = clock_timestamp() WHERE id = $1", tasks[0].task_id
+        )
+        await upkeep.forget(connection)
+        assert await connection.fetch("SELECT id FROM tasks") == [(tasks[1].task_id,)]
+        assert (await get(alice.client, tasks[1].task_id)).status == "completed"
+
+
+@pytest.mark.requirement("mcp:tasks:poll-interval")
+async def test_in_its_first_half_minute_it_is_asked_after_each_second_and_then_every_three(dsn: str) -> None:
+    async with host(dsn, "alice", **TAKES) as alice:
+        task = await begun(alice.client, "check_inbox", wait_seconds=LONG)
+        for age, interval in (("0 s", 1_000), ("10 s", 1_000), ("20 s", 3_000), ("1 hour", 3_000)):
+            async with connect(dsn) as connection:
+                await connection.execute("UPDATE tasks SET created_at = created_at - $1::text::interval", age)
+            assert (await get(alice.client, task.task_id)).poll_interval_ms == interval
+
+
+@pytest.mark.requirement("mcp:tasks:polls")
+async def test_polls_are_counted_apart_from_calls_and_not_without_end(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent_messaging_mcp.tasks.POLLS_PER_MINUTE", 3)
+    monkeypatch.setenv("AGENT_MESSAGING_RATE_LIMIT_PER_MINUTE", "3")  # the client lists the tools once
+    async with host(dsn, "alice", **TAKES) as alice:
+        task = await begun(alice.client, "check_inbox", wait_seconds=LONG)
+        for ask in (get, update):
+            await ask(alice.client, task.task_id)
+        await cancel(alice.client, task.task_id)
+        for ask in (get, update, cancel):
+            with pytest.raises(MCPError) as refused:
+                await ask(alice.client, task.task_id)
+            assert refused.value.code == TOO_MANY_REQUESTS
+            assert refused.value.data["retryAfterSeconds"] > 0
+        assert (await alice.status("check_inbox"))["status"] == "empty"
+        assert (await alice.status("check_inbox"))["status"] == "not_now"
+
+
+@pytest.mark.requirement("mcp:tasks:shown")
+@pytest.mark.parametrize("first", ["is cancelled", "cannot be settled"])
+async def test_what_no_task_has_told_ends_the_next_wait(dsn: str, first: str) -> None:
+    async with (
+        host(dsn, "alice", **TAKES) as alice,
+        host(dsn, "bob") as bob,
+        host(dsn, "carol", max_wait_seconds=0.1) as carol,
+    ):
+        await bob.status("check_inbox")
+        asked = {"to": "bob", "message": "?", "wait_seconds": LONG}
+        tasks = [await begun(alice.client, "send_and_wait", **asked) for _ in range(2)]
+        await carol.status("send_and_wait", to="alice", message="May I?", wait_seconds=0.1)
+        async with connect(dsn) as connection:
+            if first == "is cancelled":  # while it is being looked at
+                async with connection.transaction():
+                    await connection.execute("UPDATE tasks SET state = 'cancelled' WHERE id = $1", tasks[0].task_id)
+                    looking = asyncio.create_task(get(alice.client, tasks[0].task_id))
+                    await eventually(lambda: fetch(dsn, WAITS_FOR_A_LOCK))
+                assert (await looking).status == "cancelled"
+            else:
+                await connection.execute("ALTER TABLE tasks ADD CONSTRAINT none CHECK (state = 'working')")
+                with pytest.raises(MCPError):
+                    await get(alice.client, tasks[0].task_id)
+                await connection.execute("ALTER TABLE tasks DROP CONSTRAINT none")
+        result = told(await get(alice.client, tasks[1].task_id))
+        assert "something else needs you first" in result["now"]
+        assert "carol" in result["also"]
+        held = await begin(alice.client, "send_and_wait", **asked)
+        assert not isinstance(held, CallToolResult), "what was told ends no later wait"
 
 
 @pytest.mark.requirement("mcp:tasks:most")
@@ -232,6 +347,29 @@ async def test_a_task_outlives_its_process_and_is_answered_for_by_another(dsn: s
         assert result["answer"]["text"] == "still here"
 
 
+@pytest.mark.requirement("mcp:tasks:any-process")
+async def test_a_task_outlives_every_process_and_its_result_does_too(dsn: str) -> None:
+    tokens = await tokens_of(dsn, "alice", "bob")
+    results: list[dict[str, Any]] = []
+    task: Created | None = None
+    for run in range(3):
+        async with (
+            serving(dsn) as served,
+            network_host(served.address, tokens["alice"], "alice", transport="http", **TAKES) as alice,
+            network_host(served.address, tokens["bob"], "bob", transport="sse") as bob,
+        ):
+            if task is None:
+                task = await begun(alice.client, "check_inbox", wait_seconds=LONG)
+                continue
+            if run == 1:
+                assert (await get(alice.client, task.task_id)).status == "working"
+                await bob.status("send", to="alice", message="one")
+            results.append(told(await settles(partial(get, alice.client, task.task_id))))
+            await bob.status("send", to="alice", message="two")
+    assert results[0] == results[1]
+    assert [item["text"] for item in results[0]["items"]] == ["one"]
+
+
 @pytest.mark.requirement("mcp:tasks:header")
 async def test_a_request_that_names_another_task_in_its_header_is_refused(dsn: str) -> None:
     tokens = await tokens_of(dsn, "alice")
@@ -264,3 +402,4 @@ async def test_a_request_that_names_another_task_in_its_header_is_refused(dsn: s
                 },
             )
             assert answered.json().get("error", {}).get("code") == expected, answered.text
+            assert answered.status_code == (400 if expected else 200)

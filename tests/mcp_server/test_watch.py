@@ -11,8 +11,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
+from mcp import MCPError
 
+from agent_messaging import AgentMessaging
+from chaos.grounds import ground
+from tests.conftest import connect
+from tests.mcp_server.hosts import Host, network_host
+from tests.mcp_server.serving import Served, config_of, serving, tokens_of
 from tests.promises import tries
 from tests.protocol.world import opened
 
@@ -43,10 +50,10 @@ class Watch:
 
 
 @asynccontextmanager
-async def watching(dsn: str, *options: str) -> AsyncGenerator[Watch]:
+async def watching(dsn: str, *options: str, organization: str = "acme") -> AsyncGenerator[Watch]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "agent_messaging_mcp", "watch", "--agent", "alice", "--organization", "acme", *options),
+        *("-m", "agent_messaging_mcp", "watch", "--agent", "alice", "--organization", organization, *options),
         env={"DATABASE_URL": dsn, "PATH": os.environ.get("PATH", os.defpath)},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
@@ -91,6 +98,71 @@ async def test_over_two_restarts_each_item_is_printed_and_none_is_marked(dsn: st
         unread = await sdk.inbox.page("alice", limit=1)
         assert unread.more == min(items - 1, 1_000)
         assert not unread.items[0].shown
+
+
+class Sender:
+    """Bob's host, which sends numbers to alice through a server, over and over until each has been sent."""
+
+    def __init__(self, served: Served, token: str, items: int) -> None:
+        self._served = served
+        self._token = token
+        self._left = list(range(items))[::-1]
+
+    async def send(self) -> None:
+        """Send what is left, beside others that do."""
+        while self._left:
+            try:
+                async with network_host(self._served.address, self._token, "bob", transport="http") as bob:
+                    while self._left:
+                        await self._send_one(bob)
+            except* (MCPError, httpx2.HTTPError, OSError):  # it has gone, or has no database
+                await asyncio.sleep(0.05)
+
+    async def _send_one(self, bob: Host) -> None:
+        word = str(self._left.pop())
+        try:
+            sent = await bob.status("send", to="alice", message=word, key=word)
+            assert sent["status"] == "sent", sent
+        except BaseException:
+            self._left.append(int(word))  # with the same key: if it was sent, nothing is sent again
+            raise
+
+
+@pytest.mark.requirement("cli:watch")
+@pytest.mark.timeout(900)
+async def test_over_restarts_of_the_server_and_of_the_database_none_is_lost() -> None:
+    items, printed = tries(300, 10_000), set[str]()
+    async with ground() as database:
+        tokens = await tokens_of(database.dsn, "alice", "bob")
+        async with AgentMessaging[Any](config_of(database.dsn)) as sdk:
+            await sdk.as_agent("alice").called()
+        limits = {"AGENT_MESSAGING_RATE_LIMIT_PER_MINUTE": "1000000", "MAX_UNREAD": "100000"}
+        async with (
+            serving(database.dsn, **limits) as served,
+            watching(database.dsn, "--json", organization="default") as watch,
+        ):
+            sender = Sender(served, tokens["bob"], items)
+            sending = [asyncio.create_task(sender.send()) for _ in range(4)]
+
+            async def see(wanted: int) -> None:
+                while len(printed) < wanted:
+                    printed.add((await watch.item())["content"])
+
+            await see(items // 3)
+            await served.kill()
+            await served.start()
+            await see(items * 2 // 3)
+            await database.restart()
+            await see(items)
+            await asyncio.gather(*sending)
+        assert printed == {str(word) for word in range(items)}
+        unread = await database_unread(database.dsn)
+        assert unread == items, "each was sent once, and none is marked read"
+
+
+async def database_unread(dsn: str) -> int:
+    async with connect(dsn) as connection:
+        return await connection.fetchval("SELECT count(*) FROM deliveries WHERE read_at IS NULL")
 
 
 @pytest.mark.requirement("cli:watch")

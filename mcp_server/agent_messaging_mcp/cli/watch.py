@@ -11,8 +11,6 @@ from agent_messaging_mcp.cli.configured import configured
 from agent_messaging_mcp.cli.opening import with_library
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
     from agent_messaging import AgentMessaging
     from agent_messaging.models import InboxItem
 
@@ -44,8 +42,7 @@ def watch(agent: str | None, organization: str | None, as_json: bool, command: s
         await sdk.register_organization(settings.organization, settings.organization, exist_ok=True)
         await sdk.register_agent(settings.agent, settings.organization, settings.agent, exist_ok=True)
         shown = 0
-        items = _there(sdk, settings.agent) if once else sdk.follow(settings.agent)
-        async for item in items:
+        async for item in sdk.follow(settings.agent, once=once):
             _show(item, as_json=as_json)
             if command is not None:
                 await _run(command, item)
@@ -58,11 +55,6 @@ def watch(agent: str | None, organization: str | None, as_json: bool, command: s
         sys.exit(130)
     if once and not shown:
         sys.exit(NOTHING_THERE)
-
-
-async def _there(sdk: AgentMessaging[Any], agent: str) -> AsyncGenerator[Item]:
-    for item in (await sdk.inbox.page(agent, limit=1_000)).items:
-        yield item
 
 
 def _show(item: Item, *, as_json: bool) -> None:
