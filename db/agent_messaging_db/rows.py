@@ -39,7 +39,7 @@ class QuestionState(StrEnum):
 
 
 class TaskState(StrEnum):
-    """The life of a task: working -> completed | cancelled."""
+    """The life of a task: working, then completed or cancelled."""
 
     WORKING = "working"
     COMPLETED = "completed"

@@ -138,7 +138,7 @@ class AgentView(Generic[M]):
     async def wait_for_answer(
         self, question: str | UUID, *, timeout: float | None = None, interruptible: bool = False, consume: bool = True
     ) -> Answer[M]:
-        """Wait for the answer to a question that this agent asked; raises MessageNotFoundError for any other."""
+        """Wait for the answer to a question of this agent; raises MessageNotFoundError."""
         id = await self._own_question(question)
         return await self._services.sync_conversation.wait_for_answer(
             self.external_id, id, timeout, interruptible=interruptible, consume=consume

@@ -260,6 +260,11 @@ class AgentMessaging(Generic[MessageType]):
         return self._services.follower.follow(agent_external_id, once=once)
 
     @property
+    def tasks(self) -> Tasks:
+        """Waits that go on without the call that began them (an addition to the design)."""
+        return self._services.tasks
+
+    @property
     def tokens(self) -> Tokens:
         """Bearer tokens, with which programs act as an agent over the network."""
         return self._services.tokens

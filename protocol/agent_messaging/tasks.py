@@ -29,7 +29,7 @@ class Tasks:
         self._engine = engine
 
     async def may_begin(self, agent_external_id: str) -> bool:
-        """Whether the agent has fewer than `MOST_AT_WORK` tasks at work; raises AgentNotFoundError."""
+        """Whether the agent may have one more task at work, of 16; raises AgentNotFoundError."""
         agent = await self._agent(agent_external_id)
         at_work = await self._engine.read(
             lambda connection: tasks.count_tasks(connection, agent=agent.id, limit=MOST_AT_WORK)

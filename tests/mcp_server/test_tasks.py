@@ -29,7 +29,7 @@ OVER = "UPDATE tasks SET created_at = created_at - interval '1 hour', ends_at = 
 WAITS_FOR_A_LOCK = """
     SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()
 """
-TAKES = {"extensions": [TakesTasks()]}
+TAKES: dict[str, Any] = {"extensions": [TakesTasks()]}
 
 
 async def settles(ask: Callable[[], Awaitable[State]]) -> State:
