@@ -135,6 +135,7 @@ class ObedientHost:
 async def test_a_host_that_obeys_answers_a_waiting_question_and_then_stops(dsn: str, tmp_path: Path) -> None:
     async with host(dsn, "alice", organization="acme") as alice, opened(dsn, "alice", "bob") as sdk:
         await asks(sdk, "Are you there?")
+        await sdk.async_conversation.send("bob", "alice", "What this host's model leaves unread.")
         obedient = ObedientHost(Hooks(dsn, tmp_path), alice)
         await obedient.goes_idle()
         assert obedient.turns == 1

@@ -129,7 +129,7 @@ class Sender:
 
 
 @pytest.mark.requirement("cli:watch")
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1_800)
 async def test_over_restarts_of_the_server_and_of_the_database_none_is_lost() -> None:
     items, printed = tries(300, 10_000), set[str]()
     async with ground() as database:
