@@ -19,7 +19,7 @@ from tools.conformance.process import serving
 from tools.conformance.suite import RUNS, Outcome, read_checks
 
 OURS = {spec.name for spec in tools.ALL}
-THEIRS = {tool.__name__ for tool in fixtures.TOOLS}
+THEIRS = fixtures.NAMES
 RUN = RUNS[0]
 EXTENSIONS = RUNS[-1]
 

@@ -36,6 +36,7 @@ COMMANDS = {
     ".venv/bin/agent-messaging --print-config claude-code --url http://127.0.0.1:8765/mcp": (
         "tests/mcp_server/test_pages.py"
     ),
+    ".venv/bin/agent-messaging watch --agent alice": "tests/mcp_server/test_watch.py",
     ".venv/bin/agent-messaging doctor": "tests/mcp_server/doctor/test_doctor.py",
     ".venv/bin/agent-messaging db path": "tests/mcp_server/test_cli.py",
     "db psql": "tests/mcp_server/test_cli.py",
@@ -66,7 +67,7 @@ def test_the_pages_of_calls_and_settings_are_written_from_the_code():
 
 @pytest.mark.requirement("examples:docs:python")
 def test_every_service_of_the_library_is_on_the_page():
-    paths = {f"sdk.{name}" for name in Services.__dataclass_fields__} - {"sdk.directory"}
+    paths = {f"sdk.{name}" for name in Services.__dataclass_fields__} - {"sdk.directory", "sdk.follower"}
     assert paths == describe_python.SERVICES.keys() - {"sdk"}
     assert describe_python.SERVICES["sdk"][0] is AgentMessaging
 

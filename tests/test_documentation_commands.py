@@ -79,6 +79,11 @@ COMMANDS: dict[str, dict[str, str]] = {
         "make mutants": "half an hour; tests/test_mutants.py holds its table",
         "make promises": "hours; what it runs are these tests and the two commands above",
     },
+    "docs/hosts.md": {
+        "agent-messaging watch --agent alice": "tests/mcp_server/test_watch.py",
+        "agent-messaging watch --agent alice --json --once": "tests/mcp_server/test_watch.py",
+        "agent-messaging watch --agent alice --exec ./on-item": "tests/mcp_server/test_watch.py",
+    },
     "docs/metrics.md": {"agent-messaging serve": "tests/mcp_server/test_transports.py"},
 }
 # Names in capitals that are not settings of the server.

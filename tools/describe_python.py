@@ -17,6 +17,7 @@ from agent_messaging.inbox import Inbox
 from agent_messaging.meetings import MeetingManager
 from agent_messaging.one_way import OneWayMessenger
 from agent_messaging.sync_conversation import SyncConversation
+from agent_messaging.tasks import Tasks
 from agent_messaging.tokens import Tokens
 from agent_messaging_mcp.settings import Settings
 
@@ -31,6 +32,7 @@ SERVICES: dict[str, tuple[type, str]] = {
     "sdk.async_conversation": (AsyncConversation, "Messages that queue"),
     "sdk.meeting": (MeetingManager, "Meetings"),
     "sdk.inbox": (Inbox, "The inbox as a whole"),
+    "sdk.tasks": (Tasks, "Tasks"),
     "sdk.tokens": (Tokens, "Bearer tokens"),
 }
 
@@ -38,7 +40,7 @@ SERVICES: dict[str, tuple[type, str]] = {
 LIKE = {"ask": "send_and_wait", "answer": "reply"}
 
 # Between services; it takes rows that only they have.
-INTERNAL = {"first_need"}
+INTERNAL = {"first_need", "turns", "unread_after"}
 
 # What a view's call does is done by this one, with its errors.
 VIEW_OF = {
@@ -49,6 +51,7 @@ VIEW_OF = {
     "send": "sdk.async_conversation.send",
     "notify": "sdk.one_way.send",
     "ask": "sdk.sync_conversation.ask",
+    "wait_for_answer": "sdk.sync_conversation.wait_for_answer",
     "reply": "sdk.sync_conversation.reply",
     "end_conversation": "sdk.sync_conversation.end_conversation",
     "conversation": "sdk.async_conversation.get_conversation",
@@ -68,6 +71,11 @@ VIEW_OF = {
     "meeting": "sdk.meeting.get_meeting_status",
     "meetings": "sdk.get_agent",
     "meeting_history": "sdk.meeting.get_meeting_history",
+    "may_begin_task": "sdk.tasks.may_begin",
+    "begin_task": "sdk.tasks.begin",
+    "task": "sdk.tasks.get",
+    "complete_task": "sdk.tasks.complete",
+    "cancel_task": "sdk.tasks.cancel",
     "on_inbox_change": "sdk.get_agent",
     "on_meeting_change": "sdk.meeting.get_meeting_status",
     "on_conversation_change": "sdk.get_agent",

@@ -44,4 +44,14 @@ for era in legacy modern; do
     inspect "$era" --method resources/read --uri messaging://inbox
     inspect "$era" --method prompts/list
 done
+echo "== modern: a wait that is longer than calls are held (1 s here) is a task, which the Inspector asks after"
+AGENT_MESSAGING_MAX_WAIT_SECONDS=1
+export AGENT_MESSAGING_MAX_WAIT_SECONDS
+inspect modern --method tools/call --tool-name check_inbox --tool-arg wait_seconds=600 > "$work/task.json" &
+waiting=$!
+sleep 10 # by then it waits; a wait that was held would be over
+mcp-inspector --cli "$python" -m agent_messaging_mcp --agent other --protocol-era modern --method tools/call \
+    --tool-name send --tool-arg to=inspector --tool-arg message=hello > "$work/sent.json"
+wait "$waiting"
+grep -q '"text": "hello"' "$work/task.json"
 echo "== the Inspector is content in both eras"

@@ -63,8 +63,11 @@ async def count_unread(connection: Connection, *, agents: Iterable[UUID], limit:
     return {row["agent_id"]: row["unread"] for row in rows}
 
 
-async def page(connection: Connection, *, agent: UUID, sender: UUID | None, limit: int) -> list[ItemRow]:
-    return [ItemRow(**row) for row in await connection.fetch(_SQL["page"], agent, sender, limit)]
+async def page(
+    connection: Connection, *, agent: UUID, sender: UUID | None, limit: int, after: int = 0
+) -> list[ItemRow]:
+    """Give what is unread after a position, oldest first."""
+    return [ItemRow(**row) for row in await connection.fetch(_SQL["page"], agent, sender, limit, after)]
 
 
 async def count_page(connection: Connection, *, agent: UUID, sender: UUID | None, limit: int) -> int:

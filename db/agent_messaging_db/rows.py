@@ -38,6 +38,14 @@ class QuestionState(StrEnum):
     CANCELLED = "cancelled"
 
 
+class TaskState(StrEnum):
+    """The life of a task: working, then completed or cancelled."""
+
+    WORKING = "working"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+
+
 class AttachmentKind(StrEnum):
     """How a process stands for an agent."""
 
@@ -287,3 +295,20 @@ class TokenRow:
     expires_at: datetime | None
     revoked_at: datetime | None
     state: TokenState
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRow:
+    """A task as its owner sees it. `resume` and `result` are JSON; `is_due` and `age_seconds` are as of the statement
+    that read it.
+    """
+
+    id: str
+    resume: str
+    state: TaskState
+    result: str | None
+    created_at: datetime
+    updated_at: datetime
+    is_due: bool
+    kept_seconds: float
+    age_seconds: float

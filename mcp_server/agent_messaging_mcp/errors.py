@@ -19,6 +19,7 @@ NOT_DONE = {
     "check_inbox": "Nothing read",
     "send": "Not sent",
     "send_and_wait": "Not asked",
+    "wait_for_answer": "No answer",
     "reply": "Not answered",
     "end_conversation": "Nothing ended",
     "get_conversation": "Nothing shown",
@@ -31,7 +32,7 @@ NOT_DONE = {
     "end_meeting": "Not ended",
     "get_meeting": "Nothing shown",
 }
-"""What each tool has not done when it is refused: the first words that its caller reads."""
+"""What each tool, and each call of a task, has not done when it is refused: the first words that its caller reads."""
 
 TOO_MANY_REQUESTS = -32029
 CLIENT_GONE = -32001

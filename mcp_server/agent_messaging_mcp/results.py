@@ -44,6 +44,14 @@ class Entry:
         return sum(tokens(body.text) for body in self.bodies) + 30
 
 
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """A call that goes on waiting, by the name of its function (`tools.RESUMABLE`) and its arguments."""
+
+    tool: str
+    arguments: Mapping[str, Json]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """`happened` and `do` (an imperative that holds `next`, the literal call) are the server's words,
@@ -66,6 +74,8 @@ class Result:
     subjects: frozenset[str] = frozenset()
     inbox: bool = False
     """The result is the inbox itself, so nothing is also in it."""
+    resume: Resume | None = None
+    """Nothing has come yet, and this call would go on waiting for it."""
 
     @property
     def now(self) -> str:

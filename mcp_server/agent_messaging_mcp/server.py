@@ -10,7 +10,7 @@ from mcp import MCPError
 from mcp.server import MCPServer
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 
-from agent_messaging_mcp import completions, identity, logs, prompts, resources, tools
+from agent_messaging_mcp import completions, identity, logs, prompts, resources, tasks, tools
 from agent_messaging_mcp.calls import Agendas, Desk
 from agent_messaging_mcp.errors import TOO_MANY_REQUESTS
 from agent_messaging_mcp.identity import Identify
@@ -61,13 +61,15 @@ def build_server(settings: Settings, service: Service, identify: Identify) -> tu
     )
     # Of its own, so that whoever has called too often is still told who it is when it connects anew.
     connecting = Rate(settings.rate_limit_per_minute)
+    # It is hosts that poll, as often as they are told to: their models' calls are not counted against that.
+    polling = Rate(tasks.POLLS_PER_MINUTE)
     desk = Desk(service, waits, Agendas(), Rate(settings.rate_limit_per_minute), Numbers())
     updates = Updates(desk)
 
     async def greet(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         """Settle who calls, tell it who it is, and have the protocol layer opened while it reads that."""
         agent = identify(ctx)
-        rate = connecting if ctx.method in _CONNECTING else desk.rate
+        rate = connecting if ctx.method in _CONNECTING else polling if ctx.method in tasks.METHODS else desk.rate
         pause = rate.take(agent) if ctx.request_id is not None else 0
         if pause:
             desk.numbers.refused("rate")
@@ -90,6 +92,7 @@ def build_server(settings: Settings, service: Service, identify: Identify) -> tu
         version=importlib.metadata.version(NAME),
         tools=tools.bound(desk),
         middleware=[greet, updates.middleware],
+        extensions=[tasks.Tasks(desk)],
         log_level=cast("Any", settings.log_level or "warning").upper(),
     )
     resources.add_to(server, desk)

@@ -24,6 +24,7 @@ from agent_messaging.models import (
     MeetingMessage,
     MeetingStatusResponse,
     Reply,
+    Task,
     TurnSignal,
 )
 from agent_messaging.services import Services
@@ -132,6 +133,15 @@ class AgentView(Generic[M]):
             interruptible=interruptible,
             reattach=reattach,
             consume=consume,
+        )
+
+    async def wait_for_answer(
+        self, question: str | UUID, *, timeout: float | None = None, interruptible: bool = False, consume: bool = True
+    ) -> Answer[M]:
+        """Wait for the answer to a question of this agent; raises MessageNotFoundError."""
+        id = await self._own_question(question)
+        return await self._services.sync_conversation.wait_for_answer(
+            self.external_id, id, timeout, interruptible=interruptible, consume=consume
         )
 
     async def reply(
@@ -297,6 +307,28 @@ class AgentView(Generic[M]):
             await self._meeting(meeting), after_seq, limit, newest=newest
         )
 
+    # Tasks
+
+    async def may_begin_task(self) -> bool:
+        """Whether the agent has not too many tasks at work."""
+        return await self._services.tasks.may_begin(self.external_id)
+
+    async def begin_task(self, resume: dict[str, Any], *, seconds: float) -> Task:
+        """Store a wait that goes on without its caller, for `seconds` at most."""
+        return await self._services.tasks.begin(self.external_id, resume, seconds=seconds)
+
+    async def task(self, id: str) -> Task:
+        """Give a task of the agent; raises TaskNotFoundError."""
+        return await self._services.tasks.get(self.external_id, id)
+
+    async def complete_task(self, id: str, result: dict[str, Any]) -> Task:
+        """Settle a task with what came of it, unless it is settled; gives it as it is now."""
+        return await self._services.tasks.complete(self.external_id, id, result)
+
+    async def cancel_task(self, id: str) -> Task:
+        """End a task, unless it is settled; what it waited for stands. Gives it as it is now."""
+        return await self._services.tasks.cancel(self.external_id, id)
+
     # Changes
 
     async def on_inbox_change(self, call: Callable[[], None]) -> Callable[[], None]:
@@ -370,19 +402,30 @@ class AgentView(Generic[M]):
     async def _question(self, question: str | UUID) -> tuple[UUID, str]:
         """Give the id and the asker of a question to this agent; raises MessageNotFoundError."""
         me = await self._me()
-        id = question if isinstance(question, UUID) else parse_uuid(question)
-        found: tuple[UUID, UUID, UUID] | None = None
-        if id is not None:
-            parties = await self._engine.read(
-                lambda connection: conversations.question_parties(connection, question=id)
-            )
-            found = None if parties is None else (id, parties[1], parties[2])
-        elif (number := number_of(HandleKind.QUESTION, str(question))) is not None:
-            found = await self._engine.read(
-                lambda connection: conversations.question_by_number(connection, number=number)
-            )
+        found = await self._parties(question)
         asker = None if found is None or found[2] != me.id else await self._engine.names.identity(found[1])
         # Whom it must not see any more it cannot answer either: that would reach the asker.
         if found is None or asker is None or not await self._may_see(me, asker):
             raise MessageNotFoundError(f"there is no question {str(question)[:80]!r} to you")
         return found[0], asker.external_id
+
+    async def _own_question(self, question: str | UUID) -> UUID:
+        """Give the id of a question that this agent asked; raises MessageNotFoundError."""
+        me = await self._me()
+        found = await self._parties(question)
+        if found is None or found[1] != me.id:
+            raise MessageNotFoundError(f"there is no question {str(question)[:80]!r} of yours")
+        return found[0]
+
+    async def _parties(self, question: str | UUID) -> tuple[UUID, UUID, UUID] | None:
+        """Give the id, the asker and the answerer of a question, whosever it is."""
+        id = question if isinstance(question, UUID) else parse_uuid(question)
+        if id is not None:
+            parties = await self._engine.read(
+                lambda connection: conversations.question_parties(connection, question=id)
+            )
+            return None if parties is None else (id, parties[1], parties[2])
+        number = number_of(HandleKind.QUESTION, str(question))
+        if number is None:
+            return None
+        return await self._engine.read(lambda connection: conversations.question_by_number(connection, number=number))

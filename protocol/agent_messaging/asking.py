@@ -16,6 +16,7 @@ from agent_messaging.errors import (
     InboxFullError,
     InvalidArgumentError,
     InvalidSessionStateError,
+    MessageNotFoundError,
     WaitInterruptedError,
 )
 from agent_messaging.identifiers import HandleKind, handle, new_id
@@ -111,6 +112,19 @@ class Questions(Generic[M]):
         if question != row.id:
             await self._attach(question)
         return question
+
+    async def recipient(self, asker: IdentityRow, question: UUID) -> IdentityRow:
+        """Attach to a question that the agent asked; gives whom it asked. Raises MessageNotFoundError."""
+        parties = None
+        if isinstance(question, UUID):  # pyright: ignore[reportUnnecessaryIsInstance]
+            parties = await self._engine.read(
+                lambda connection: conversations.question_parties(connection, question=question)
+            )
+        recipient = None if parties is None or parties[1] != asker.id else await self._engine.names.identity(parties[2])
+        if recipient is None:
+            raise MessageNotFoundError(f"{asker.external_id!r} asked no question {str(question)[:80]!r}")
+        await self._attach(question)
+        return recipient
 
     async def _attach(self, question: UUID) -> None:
         async def attach(connection: Connection, _again: bool) -> None:

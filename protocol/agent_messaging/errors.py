@@ -50,6 +50,10 @@ class TokenNotFoundError(NotFoundError):
     """No token has this prefix."""
 
 
+class TaskNotFoundError(NotFoundError):
+    """The agent has no such task: it never did, or the task has expired."""
+
+
 class HandlerNotRegisteredError(NotFoundError):
     """Nobody would receive it: the agent has no live handler and has never read an inbox.
 

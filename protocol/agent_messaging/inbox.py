@@ -95,6 +95,20 @@ class Inbox(Generic[M]):
             except (WindowEndedError, DatabaseUnavailable):  # an outage at the last look, too
                 return await self._page(agent, sender, limit)
 
+    async def unread_after(self, agent: IdentityRow, position: int, limit: int) -> list[tuple[int, InboxItem[M]]]:
+        """Give the unread items that lie after a position in the inbox, oldest first, with where each one lies."""
+        rows = await self._engine.read(
+            lambda connection: inbox.page(connection, agent=agent.id, sender=None, limit=limit, after=position)
+        )
+        names = await self._engine.names.of({row.sender_id for row in rows})
+        return [(row.position, self._item(row, names)) for row in rows]
+
+    async def turns(self, agent: IdentityRow) -> list[InboxItem[M]]:
+        """Give the turns that an agent has now."""
+        rows = await self._engine.read(lambda connection: inbox.turns(connection, agent=agent.id))
+        names = await self._engine.names.of({row.host_id for row in rows})
+        return [_turn_item(row, names) for row in rows]
+
     async def cursor(self, agent_external_id: str, items: Iterable[InboxItem[M] | UUID]) -> str:
         """Store which items were given to the agent; the handle is what `acknowledge` takes. Raises
         AgentNotFoundError.

@@ -16,6 +16,7 @@ from agent_messaging.async_conversation import AsyncConversation
 from agent_messaging.config import Config
 from agent_messaging.directory import Directory
 from agent_messaging.engine import Engine
+from agent_messaging.following import Follower
 from agent_messaging.handler_run import Handler
 from agent_messaging.handlers import Handlers
 from agent_messaging.health import Health, health
@@ -24,12 +25,13 @@ from agent_messaging.measures import Measures
 from agent_messaging.meeting_events import EventHandler, MeetingEvents
 from agent_messaging.meeting_store import MeetingStore
 from agent_messaging.meetings import MeetingManager
-from agent_messaging.models import Agent, Organization, OrganizationListing
+from agent_messaging.models import Agent, InboxItem, Organization, OrganizationListing
 from agent_messaging.one_way import OneWayMessenger
 from agent_messaging.reading import Reader
 from agent_messaging.services import Services
 from agent_messaging.sweep import Sweep
 from agent_messaging.sync_conversation import SyncConversation
+from agent_messaging.tasks import Tasks
 from agent_messaging.tokens import Tokens
 from agent_messaging.tracing import apart, traced
 from agent_messaging_db.rows import AttachmentKind, MeetingEvent
@@ -81,6 +83,8 @@ class AgentMessaging(Generic[MessageType]):
             async_conversation=AsyncConversation(engine, reader, self._handlers.resume),
             meeting=MeetingManager(engine, store, answers, inbox),
             inbox=inbox,
+            follower=Follower(engine, reader, inbox),
+            tasks=Tasks(engine),
             tokens=Tokens(engine, directory),
         )
         engine.before_calls += [apart(self._handlers.settle), apart(self._events.settle)]
@@ -242,6 +246,23 @@ class AgentMessaging(Generic[MessageType]):
     def inbox(self) -> Inbox[MessageType]:
         """Everything that needs an agent, without consuming it."""
         return self._services.inbox
+
+    def follow(self, agent_external_id: str, *, once: bool = False) -> AsyncGenerator[InboxItem[MessageType]]:
+        """Give everything that needs an agent, and then what comes, for ever: each item at least once, whatever becomes
+        of wake-ups, connections and the database. Marks nothing read.
+
+        What is unread when it begins is given, so each beginning gives it again. With `once` it ends there.
+
+        Raises:
+            AgentNotFoundError: the agent does not exist. DatabaseUnavailableError: the database cannot be reached at
+                the beginning or, with `once`, at any time.
+        """
+        return self._services.follower.follow(agent_external_id, once=once)
+
+    @property
+    def tasks(self) -> Tasks:
+        """Waits that go on without the call that began them (an addition to the design)."""
+        return self._services.tasks
 
     @property
     def tokens(self) -> Tokens:

@@ -16,6 +16,7 @@ from agent_messaging_db.rows import (
     MessageKind,
     QuestionState,
     SessionType,
+    TaskState,
     TokenState,
 )
 
@@ -48,6 +49,8 @@ __all__ = [
     "SessionStatus",
     "SessionType",
     "Speech",
+    "Task",
+    "TaskState",
     "Token",
     "TokenState",
     "TurnSignal",
@@ -411,3 +414,22 @@ class NewToken(Model):
 
     token: str = Field(repr=False)
     info: Token
+
+
+class Task(Model):
+    """A wait that goes on without the call that began it.
+
+    `resume` says which call goes on waiting, in the words of whoever made the task, and `result` what came of it.
+    `is_due`: it has waited as long as it may. `age_seconds` count from `created_at` by the database's clock, and after
+    `kept_seconds` it is forgotten.
+    """
+
+    id: str
+    resume: dict[str, Any]
+    state: TaskState
+    result: dict[str, Any] | None
+    created_at: datetime
+    updated_at: datetime
+    is_due: bool
+    kept_seconds: float
+    age_seconds: float

@@ -105,6 +105,32 @@ class SyncConversation(Generic[M]):
                 question, asker, recipient, patience, interruptible=interruptible, consume=consume
             )
 
+    async def wait_for_answer(
+        self,
+        sender_external_id: str,
+        question_id: UUID,
+        timeout: float | None = None,
+        *,
+        interruptible: bool = False,
+        consume: bool = True,
+    ) -> Answer[M]:
+        """Wait again, `timeout` seconds, for the answer to a question that `sender` asked and that stands.
+
+        Raises:
+            AgentNotFoundError: the sender does not exist. MessageNotFoundError: it asked no such question.
+            ConversationTimeoutError, ConversationEndedError, QuestionDeclinedError, HandlerFailedError,
+                WaitInterruptedError: as for `send_and_wait`.
+        """
+        engine = self._engine
+        await engine.ready()
+        asker = await engine.names.agent(sender_external_id)
+        patience = window(timeout, engine.config.default_conversation_timeout)
+        recipient = await self._questions.recipient(asker, question_id)
+        with engine.presence.waiting(asker.id):
+            return await self._questions.wait(
+                question_id, asker, recipient, patience, interruptible=interruptible, consume=consume
+            )
+
     async def reply(
         self,
         sender_external_id: str,

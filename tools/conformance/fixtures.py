@@ -30,7 +30,8 @@ from mcp_types import (
 )
 from pydantic import Field
 
-from tools.conformance import inputs
+from agent_messaging_mcp.calls import Desk
+from tools.conformance import inputs, waits
 
 WATCHED = "test://watched-resource"
 _WATCHED_HERE = "messaging://inbox"
@@ -259,9 +260,14 @@ PROMPTS: tuple[Callable[..., Any], ...] = (
 )
 
 
-def add_to(server: MCPServer[Any]) -> None:
+NAMES = frozenset({*(tool.__name__ for tool in TOOLS), *waits.NAMES})
+"""The tools of the suite."""
+
+
+def add_to(server: MCPServer[Any], desk: Desk) -> None:
     """Put all of it on a server, beside what that offers already."""
-    for tool in TOOLS:
+    waits.go_on()
+    for tool in (*TOOLS, *waits.tools(desk)):
         server.tool(structured_output=False)(tool)
     for prompt in PROMPTS:
         server.prompt()(prompt)

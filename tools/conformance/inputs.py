@@ -77,7 +77,8 @@ async def test_sampling(prompt: str, ctx: Context[Any, Any]) -> str:
     return f"LLM response: {answer.content}"
 
 
-def _person(message: str, properties: dict[str, Any]) -> ElicitRequest:
+def person(message: str, properties: dict[str, Any]) -> ElicitRequest:
+    """A question to the person at the client."""
     return ElicitRequest(params=ElicitRequestFormParams(message=message, requested_schema=_form(properties)))
 
 
@@ -86,11 +87,12 @@ def _model(prompt: str, *, most: int) -> CreateMessageRequest:
     return CreateMessageRequest(params=CreateMessageRequestParams(messages=[message], max_tokens=most))
 
 
-def _needs(state: str | None = None, /, **requests: InputRequest) -> InputRequiredResult:
+def needs(state: str | None = None, /, **requests: InputRequest) -> InputRequiredResult:
+    """What a tool gives that can go on only with answers to these."""
     return InputRequiredResult(input_requests=requests, request_state=state)
 
 
-def _said(ctx: Context[Any, Any], name: str, field: str) -> object:
+def said(ctx: Context[Any, Any], name: str, field: str) -> object:
     """What a person answered to the request `name`; None if there is no such answer."""
     answer = (ctx.input_responses or {}).get(name)
     content = answer.content if isinstance(answer, ElicitResult) else None
@@ -99,8 +101,8 @@ def _said(ctx: Context[Any, Any], name: str, field: str) -> object:
 
 async def test_input_required_result_elicitation(ctx: Context[Any, Any]) -> str | InputRequiredResult:
     """Needs a name."""
-    name = _said(ctx, "user_name", "name")
-    return f"Hello, {name}!" if name else _needs(user_name=_person("What is your name?", NAME))
+    name = said(ctx, "user_name", "name")
+    return f"Hello, {name}!" if name else needs(user_name=person("What is your name?", NAME))
 
 
 async def test_streaming_elicitation(ctx: Context[Any, Any]) -> str | InputRequiredResult:
@@ -113,21 +115,21 @@ async def test_input_required_result_sampling(ctx: Context[Any, Any]) -> str | I
     """Needs the client's model."""
     if "capital_question" in (ctx.input_responses or {}):
         return "The model has answered."
-    return _needs(capital_question=_model("What is the capital of France?", most=100))
+    return needs(capital_question=_model("What is the capital of France?", most=100))
 
 
 async def test_input_required_result_list_roots(ctx: Context[Any, Any]) -> str | InputRequiredResult:
     """Needs the client's roots."""
     if "client_roots" in (ctx.input_responses or {}):
         return "The roots are known."
-    return _needs(client_roots=ListRootsRequest())
+    return needs(client_roots=ListRootsRequest())
 
 
 async def test_input_required_result_request_state(ctx: Context[Any, Any]) -> str | InputRequiredResult:
     """Needs a confirmation, and its own state back."""
-    if ctx.request_state == "asked" and _said(ctx, "confirm", "ok"):
+    if ctx.request_state == "asked" and said(ctx, "confirm", "ok"):
         return "state-ok"
-    return _needs("asked", confirm=_person("Please confirm", CONFIRMATION))
+    return needs("asked", confirm=person("Please confirm", CONFIRMATION))
 
 
 async def test_input_required_result_tampered_state(ctx: Context[Any, Any]) -> str | InputRequiredResult:
@@ -138,23 +140,23 @@ async def test_input_required_result_tampered_state(ctx: Context[Any, Any]) -> s
 async def test_input_required_result_multiple_inputs(ctx: Context[Any, Any]) -> str | InputRequiredResult:
     """Needs three things at once."""
     requests: dict[str, InputRequest] = {
-        "user_name": _person("What is your name?", NAME),
+        "user_name": person("What is your name?", NAME),
         "greeting": _model("Generate a greeting", most=50),
         "client_roots": ListRootsRequest(),
     }
     if requests.keys() <= (ctx.input_responses or {}).keys():
         return "All three are there."
-    return _needs("asked", **requests)
+    return needs("asked", **requests)
 
 
 async def test_input_required_result_multi_round(ctx: Context[Any, Any]) -> str | InputRequiredResult:
     """Needs a name, then a colour."""
-    if ctx.request_state and (color := _said(ctx, "step2", "color")):
+    if ctx.request_state and (color := said(ctx, "step2", "color")):
         return f"{json.loads(ctx.request_state)['name']} likes {color}."
-    if name := _said(ctx, "step1", "name"):
+    if name := said(ctx, "step1", "name"):
         color = {"color": {"type": "string"}}
-        return _needs(json.dumps({"name": name}), step2=_person("Step 2: What is your favorite color?", color))
-    return _needs(json.dumps({}), step1=_person("Step 1: What is your name?", NAME))
+        return needs(json.dumps({"name": name}), step2=person("Step 2: What is your favorite color?", color))
+    return needs(json.dumps({}), step1=person("Step 1: What is your name?", NAME))
 
 
 async def test_input_required_result_capabilities(ctx: Context[Any, Any]) -> InputRequiredResult:
@@ -164,15 +166,15 @@ async def test_input_required_result_capabilities(ctx: Context[Any, Any]) -> Inp
     if can and can.sampling is not None:
         requests["sample"] = _model("Say hello", most=50)
     if can and can.elicitation is not None:
-        requests["ask"] = _person("What is your name?", NAME)
-    return _needs("asked", **requests)
+        requests["ask"] = person("What is your name?", NAME)
+    return needs("asked", **requests)
 
 
 async def test_input_required_result_prompt(ctx: Context[Any, Any]) -> str | InputRequiredResult:
     """A prompt that needs to know more."""
-    if context := _said(ctx, "user_context", "context"):
+    if context := said(ctx, "user_context", "context"):
         return f"Use this: {context}"
-    return _needs(user_context=_person("What context should the prompt use?", {"context": {"type": "string"}}))
+    return needs(user_context=person("What context should the prompt use?", {"context": {"type": "string"}}))
 
 
 TOOLS: tuple[Callable[..., Any], ...] = (

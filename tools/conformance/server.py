@@ -53,7 +53,7 @@ def main() -> None:
     # The suite tries what is deprecated, too.
     warnings.simplefilter("ignore", MCPDeprecationWarning)
     server = app.build(Settings(), Service(opened()))
-    fixtures.add_to(server.mcp)
+    fixtures.add_to(server.mcp, server.desk)
     server.app = Introduction(server.app, asyncio.run(token()))
     with serving.listen("127.0.0.1", 0) as listening:
         print(f"Listening: http://127.0.0.1:{listening.getsockname()[1]}/mcp", file=sys.stderr, flush=True)

@@ -5,7 +5,8 @@ SELECT a AS agent_id, (SELECT count(*) FROM (SELECT FROM deliveries d WHERE d.re
 FROM unnest($1::uuid[]) AS a;
 
 -- name: page
--- Unread deliveries of an agent, oldest first, with their messages; what a live process has claimed is left out.
+-- Unread deliveries of an agent after position $4, oldest first, with their messages; what a live process has claimed is
+-- left out.
 SELECT m.id, m.sender_id, m.recipient_id, m.kind, m.content, m.metadata, m.seq, m.meeting_id, m.reply_to, m.late, m.created_at,
        d.id AS position, d.read_at, d.shown_at, d.dead_at, d.attempt,
        q.id AS question_id, q.number AS question_number,
@@ -16,7 +17,7 @@ FROM deliveries d
 JOIN messages m ON m.id = d.message_id
 LEFT JOIN questions q ON q.id = coalesce(m.reply_to, m.id)
 LEFT JOIN meetings g ON g.id = m.meeting_id
-WHERE d.recipient_id = $1 AND d.read_at IS NULL AND ($2::uuid IS NULL OR d.sender_id = $2)
+WHERE d.recipient_id = $1 AND d.read_at IS NULL AND ($2::uuid IS NULL OR d.sender_id = $2) AND d.id > $4
   AND NOT EXISTS (SELECT FROM processes p WHERE p.id = d.claimed_by AND p.lease_until > clock_timestamp())
 ORDER BY d.id LIMIT $3;
 

@@ -21,8 +21,11 @@ SELECT id, version FROM meetings WHERE id = ANY ($1::uuid[]);
 SELECT id FROM meetings WHERE phase <> 'ended' AND next_due <= clock_timestamp() ORDER BY next_due LIMIT $1;
 
 -- name: forget
--- What has served its time: keys after a day, cursors after a week.
-WITH keys AS (
+-- What has served its time: keys after a day, cursors after a week, tasks when they say.
+WITH expired AS (
+    DELETE FROM tasks WHERE id IN (
+        SELECT id FROM tasks WHERE expires_at <= clock_timestamp() LIMIT 1000 FOR UPDATE SKIP LOCKED)
+), keys AS (
     DELETE FROM idempotency_keys WHERE (agent_id, key) IN (
         SELECT agent_id, key FROM idempotency_keys WHERE created_at < clock_timestamp() - interval '24 hours'
         ORDER BY agent_id, key LIMIT 1000 FOR UPDATE SKIP LOCKED)

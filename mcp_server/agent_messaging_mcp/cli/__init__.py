@@ -7,10 +7,12 @@ from __future__ import annotations
 from agent_messaging_mcp.cli.agents import agent
 from agent_messaging_mcp.cli.database import db, migrate
 from agent_messaging_mcp.cli.doctor import doctor
+from agent_messaging_mcp.cli.hook import hook
 from agent_messaging_mcp.cli.main import main
 from agent_messaging_mcp.cli.organizations import organization
 from agent_messaging_mcp.cli.serve import serve
 from agent_messaging_mcp.cli.tokens import token
+from agent_messaging_mcp.cli.watch import watch
 
 main.add_command(migrate)
 main.add_command(db)
@@ -19,5 +21,7 @@ main.add_command(organization)
 main.add_command(agent)
 main.add_command(token)
 main.add_command(doctor)
+main.add_command(watch)
+main.add_command(hook)
 
 __all__ = ["main"]

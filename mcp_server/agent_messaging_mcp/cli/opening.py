@@ -48,7 +48,7 @@ def with_library(work: Callable[[AgentMessaging[Any]], Awaitable[Result]]) -> Re
 
     try:
         return asyncio.run(run())
-    except click.ClickException:
+    except (click.ClickException, BrokenPipeError):  # nobody reads any more: click ends quietly
         raise
     except AgentMessagingError as refused:
         look = WHERE_TO_LOOK.get(type(refused).__name__)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from agent_messaging.errors import QuestionDeclinedError
 from agent_messaging.models import InboxItem, InboxItemKind
 from agent_messaging_mcp.calls import Call
-from agent_messaging_mcp.results import MOST_ITEMS, Entry, Json, Result, body
+from agent_messaging_mcp.offers import long_wait, wait_with
+from agent_messaging_mcp.results import MOST_ITEMS, Entry, Json, Result, Resume, body
 from agent_messaging_mcp.text import LONGEST_BODY, ago, as_text, call, span
 from agent_messaging_mcp.tools.directory import presence
 
@@ -33,8 +34,8 @@ async def answered_by(call_: Call, answer: Answer[Any]) -> Result:
     """The answer, with the cursor that marks it read."""
     cursor = await call_.view.cursor([answer.message_id])
     # However much else is unread: it has been shown, and ends no later wait.
-    shown = InboxItem[Any].model_construct(kind=InboxItemKind.ANSWER, message_id=answer.message_id)
-    await call_.view.shown([shown])
+    shown = InboxItem[Any].model_construct(kind=InboxItemKind.ANSWER, message_id=answer.message_id, shown=False)
+    await call_.show([shown])
     read = call("check_inbox", after=cursor)
     facts: dict[str, Json] = {"from": answer.sender}
     if answer.late:
@@ -61,15 +62,16 @@ async def answered_by(call_: Call, answer: Answer[Any]) -> Result:
 
 def waits_for(recipient: str, handle: str | None, state: str, open_for: float | None) -> Result:
     """The window has ended before the answer."""
-    again = call("check_inbox", wait_seconds=45)
+    again = call("check_inbox", wait_seconds=long_wait() or 45)
     stays = "" if open_for is None else f" The question stays open, {span(open_for)} from when it was asked."
     return Result(
         status="waiting",
         happened=f"No answer{_to(handle)} from {recipient} yet ({state}).{stays}",
-        do=f"do other work first, then {again}; do not ask again.",
+        do=f"{wait_with(again)}; do not ask again.",
         next=again,
         facts={"question": handle} if handle else {},
         subjects=frozenset({handle} if handle else ()),
+        resume=Resume("wait_for_answer", {"question": handle, "recipient": recipient}) if handle else None,
     )
 
 

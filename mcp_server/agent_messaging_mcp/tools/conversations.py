@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
 from mcp_types import ToolAnnotations
 from pydantic import Field
@@ -31,6 +32,9 @@ from agent_messaging_mcp.tools.declared import ToolSpec
 from agent_messaging_mcp.tools.directory import presence
 from agent_messaging_mcp.tools.positions import position
 from agent_messaging_mcp.waits import Stopping
+
+if TYPE_CHECKING:
+    from agent_messaging.models import Answer
 
 EVERYBODY = "*"
 _DEFAULT_REPLY_WITHIN = 3_600.0
@@ -90,20 +94,45 @@ async def send_and_wait(
         )
     recipient = asked[0]
     reply_by = reply_within_seconds if reply_within_seconds > 0 else _DEFAULT_REPLY_WITHIN
+    return await _outcome(
+        call_,
+        recipient,
+        wait_seconds,
+        lambda window: call_.view.ask(
+            recipient,
+            message,
+            timeout=window,
+            reply_by=reply_by,
+            idempotency_key=key or None,
+            interruptible=True,
+            reattach=not key,
+            consume=False,
+        ),
+        open_for=reply_by,
+    )
+
+
+async def wait_for_answer(call_: Call, question: str, recipient: str, wait_seconds: float) -> Result | Refusal:
+    """Go on waiting for the answer to a question that was asked; what a task does, and no tool of its own."""
+    return await _outcome(
+        call_,
+        recipient,
+        wait_seconds,
+        lambda window: call_.view.wait_for_answer(question, timeout=window, interruptible=True, consume=False),
+    )
+
+
+async def _outcome(
+    call_: Call,
+    recipient: str,
+    wait_seconds: float,
+    wait: Callable[[float], Awaitable[Answer[Any]]],
+    *,
+    open_for: float | None = None,
+) -> Result:
+    """What becomes of a question while its asker waits. `open_for`: how long it stands from when it is asked."""
     try:
-        answer = await call_.hold(
-            wait_seconds,
-            lambda window: call_.view.ask(
-                recipient,
-                message,
-                timeout=window,
-                reply_by=reply_by,
-                idempotency_key=key or None,
-                interruptible=True,
-                reattach=not key,
-                consume=False,
-            ),
-        )
+        answer = await call_.hold(wait_seconds, wait)
     except ConversationTimeoutError as ended:
         if ended.expired:
             return closed(
@@ -111,7 +140,7 @@ async def send_and_wait(
                 f"{recipient} did not answer {ended.handle} in time, so it has expired",
                 ended.handle,
             )
-        return waits_for(recipient, ended.handle, f"{presence(await call_.view.agent(recipient))}", reply_by)
+        return waits_for(recipient, ended.handle, f"{presence(await call_.view.agent(recipient))}", open_for)
     except WaitInterruptedError as ended:
         return interrupted(recipient, ended.handle)
     except HandlerFailedError as ended:

@@ -10,8 +10,9 @@ from pydantic import Field
 
 from agent_messaging.errors import MessageNotFoundError
 from agent_messaging_mcp.arguments import WaitSeconds
-from agent_messaging_mcp.calls import Call, mark_shown
-from agent_messaging_mcp.results import MOST_ITEMS, Body, Entry, Json, Refusal, Result, body, fitting
+from agent_messaging_mcp.calls import Call
+from agent_messaging_mcp.offers import long_wait, wait_with
+from agent_messaging_mcp.results import MOST_ITEMS, Body, Entry, Json, Refusal, Result, Resume, body, fitting
 from agent_messaging_mcp.text import ago, call, counted, span
 from agent_messaging_mcp.tools.declared import ToolSpec
 from agent_messaging_mcp.waits import Stopping
@@ -52,15 +53,16 @@ async def check_inbox(
             why = "The server is about to restart. "
     waiting = waited and not any(_is_new(item) for item in page.items)
     found = sorted(page.items, key=lambda item: item.kind != "turn")
+    resume = Resume("check_inbox", {"from_agent": from_agent, "limit": limit}) if waiting and not why else None
     if not found:
-        return _nothing(from_agent, why, waited=waited)
+        return _nothing(from_agent, why, waited=waited, resume=resume)
 
     entries = fitting(entry_of(item) for item in found)
     items = found[: len(entries)]
     more = page.more + sum(not item.read for item in found[len(entries) :])
     unread = [item for item in items if item.message_id and not item.read]
     cursor = await call_.view.cursor(unread) if unread else ""
-    await mark_shown(call_.view, items)
+    await call_.show(items)
     do, next_ = _what_to_do(items, cursor)
     still = "Nothing new yet; still open: " if waiting else ""
     beyond = f", {more} more unread after these" if more else ""
@@ -72,6 +74,7 @@ async def check_inbox(
         facts=_facts(cursor, more),
         items=entries,
         inbox=True,
+        resume=resume,
     )
 
 
@@ -85,17 +88,16 @@ def _is_new(item: Item) -> bool:
     return not item.shown if item.kind == "turn" else not item.read
 
 
-def _nothing(from_agent: str, why: str, *, waited: bool) -> Result:
+def _nothing(from_agent: str, why: str, *, waited: bool, resume: Resume | None) -> Result:
     whose = f" from {from_agent}" if from_agent else ""
-    again = call("check_inbox", from_agent=from_agent or None, wait_seconds=45)
+    again = call("check_inbox", from_agent=from_agent or None, wait_seconds=long_wait() or 45)
     return Result(
         status="waiting" if waited else "empty",
         happened=f"{why}Nothing{whose} has come{' yet' if waited else ''}.",
-        do=f"do other work first, then {again}."
-        if waited
-        else f"carry on with your work; {again} waits for something.",
+        do=f"{wait_with(again)}." if waited else f"carry on with your work; {again} waits for something.",
         next=again,
         inbox=True,
+        resume=resume,
     )
 
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from agent_messaging_mcp.results import MOST_ITEMS, Entry, Json, Result, body, fitting
+from agent_messaging_mcp.offers import long_wait, wait_with
+from agent_messaging_mcp.results import MOST_ITEMS, Entry, Json, Result, Resume, body, fitting
 from agent_messaging_mcp.text import ago, call, listed, one_line, span, until
 from agent_messaging_mcp.tools.positions import Position
 
@@ -112,7 +113,7 @@ def _agenda_rest(meeting: str, start: int) -> str:
 
 def meeting_waits(status: MeetingStatusResponse, me: str, done: str) -> Result:
     """The window has ended before the turn came."""
-    again = call("attend_meeting", meeting=status.handle)
+    again = call("attend_meeting", meeting=status.handle, wait_seconds=long_wait())
     facts: dict[str, Json] = {"meeting": status.handle}
     if str(status.status) in ("created", "ready"):
         missing = [name for name, state in status.participant_status.items() if state == "invited"]
@@ -121,31 +122,30 @@ def meeting_waits(status: MeetingStatusResponse, me: str, done: str) -> Result:
         here = "Everybody needed is here" if ready else f"{listed(missing)} not here yet"
         if status.host_external_id == me:
             forced = call("start_meeting", meeting=status.handle, message=..., force=True)
-            do = (
-                f"open it with {start}."
-                if ready
-                else f"do other work first, then {again}; or do without them: {forced}."
-            )
+            do = f"open it with {start}." if ready else f"{wait_with(again)}; or do without them: {forced}."
             next_ = start if ready else again
         else:
             if ready:
                 here += f"; {status.host_external_id} can open it"
-            do, next_ = f"do other work first, then {again}.", again
+            do, next_ = f"{wait_with(again)}.", again
+        needed = ready and status.host_external_id == me
         return Result(
-            status="ready" if ready else "waiting",
+            status="ready" if needed else "waiting",
             happened=f"{done}You attend {status.handle}, which has not started. {here}.",
             do=do,
             next=next_,
             facts=facts,
             subjects=frozenset({status.handle}),
+            resume=None if needed else Resume("attend_meeting", {"meeting": status.handle}),
         )
     return Result(
         status="waiting",
         happened=f"{done}Not your turn in {status.handle} yet.{who_is_awaited(status)}",
-        do=f"do other work first, then {again}; your turn will show in your inbox.",
+        do=f"{wait_with(again)}; your turn will show in your inbox.",
         next=again,
         facts=facts,
         subjects=frozenset({status.handle}),
+        resume=Resume("attend_meeting", {"meeting": status.handle}),
     )
 
 

@@ -11,6 +11,7 @@ from pydantic import Field
 from agent_messaging.errors import MeetingTimeoutError, WaitInterruptedError
 from agent_messaging_mcp.arguments import WaitSeconds
 from agent_messaging_mcp.calls import Call
+from agent_messaging_mcp.offers import long_wait
 from agent_messaging_mcp.results import MOST_ITEMS, Json, Refusal, Result
 from agent_messaging_mcp.text import call, counted, listed
 from agent_messaging_mcp.tools.declared import ToolSpec
@@ -143,7 +144,7 @@ async def _held(
         return meeting_waits(status, call_.me, done)
     except WaitInterruptedError:
         look = call("check_inbox")
-        again = call("attend_meeting", meeting=meeting)
+        again = call("attend_meeting", meeting=meeting, wait_seconds=long_wait())
         return Result(
             status="waiting",
             happened=f"{done}It is not your turn yet, and something else needs you first.",
@@ -152,7 +153,7 @@ async def _held(
             facts={"meeting": meeting},
         )
     except Stopping:
-        again = call("attend_meeting", meeting=meeting)
+        again = call("attend_meeting", meeting=meeting, wait_seconds=long_wait())
         doubt = ", and whether your words were recorded is open" if done else ""
         told = ": it gives you the floor again if they were not" if done else ""
         return Result(
