@@ -77,7 +77,7 @@ def main() -> int:
         print(rounds[-1])
     late = sum(one.afterwards > 0 or one.at_rest >= LONGEST for one in rounds)
     record(
-        "silence",
+        "R17",
         "echoes of fifty agents, silenced",
         tried=len(rounds),
         broken=late,

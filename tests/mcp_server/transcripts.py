@@ -61,9 +61,8 @@ class Transcript:
         self.note(heading, f"! {error.error.code} {error.error.message}")
 
     def _plain(self, text: str) -> str:
-        text = _HOP.sub(
-            "", text
-        )  # a slow machine takes more than the minute within which one thing follows from another
+        # On a slow machine the minute passes within which one message follows from another.
+        text = _HOP.sub("", text)
         text = _MARK.sub(r"\1#", text)  # before the handles: a mark may look like one
         text = _HANDLE.sub(self._numbered, text)
         text = _TIME.sub("#", _AGE.sub("# ago", text))
