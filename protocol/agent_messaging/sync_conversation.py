@@ -56,8 +56,8 @@ class SyncConversation(Generic[M]):
                 QuestionDeclinedError: the recipient declined; HandlerFailedError: its handler failed on every
                 attempt. WaitInterruptedError: something else needs the sender (with `interruptible`).
                 InvalidSessionStateError: 8 questions to this recipient are open already. SilencedError,
-                HopLimitError, ExchangeBudgetError (by ten times the budget only), InboxFullError,
-                InvalidMessageError, IdempotencyConflictError: nothing was sent.
+                HopLimitError, ExchangeBudgetError, InboxFullError, InvalidMessageError,
+                IdempotencyConflictError: nothing was sent.
         """
         answer = await self.ask(
             sender_external_id,

@@ -260,7 +260,7 @@ async def test_nothing_of_the_organization_is_accepted_after_the_switch_has_comm
     async with opened(dsn, *names) as one, opened(dsn) as two, opened(dsn) as operator:
         for name in names:
             await one.inbox.page(name)
-        refused = 0
+        refused, at_once = 0, None
 
         async def writes(sdk: AgentMessaging[Any], sender: str, recipient: str, number: int) -> None:
             nonlocal refused
