@@ -16,6 +16,7 @@ from agent_messaging.async_conversation import AsyncConversation
 from agent_messaging.inbox import Inbox
 from agent_messaging.meetings import MeetingManager
 from agent_messaging.one_way import OneWayMessenger
+from agent_messaging.silences import Silences
 from agent_messaging.sync_conversation import SyncConversation
 from agent_messaging.tasks import Tasks
 from agent_messaging.tokens import Tokens
@@ -34,6 +35,7 @@ SERVICES: dict[str, tuple[type, str]] = {
     "sdk.inbox": (Inbox, "The inbox as a whole"),
     "sdk.tasks": (Tasks, "Tasks"),
     "sdk.tokens": (Tokens, "Bearer tokens"),
+    "sdk.silences": (Silences, "Silences"),
 }
 
 # Calls that only give more than another one; they raise the same.

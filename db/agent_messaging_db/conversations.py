@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
+from agent_messaging_db import silences
 from agent_messaging_db.keys import Key
 from agent_messaging_db.pool import Connection
 from agent_messaging_db.rows import MessageKind, MessageRow, QuestionState
@@ -17,7 +19,9 @@ _SQL = load("conversations")
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """A message to one recipient. `session_id` proposes a session (None: it belongs to none)."""
+    """A message to one recipient. `session_id` proposes a session (None: it belongs to none). `hop`: how many messages
+    led to it (None: what the sender was shown is to tell).
+    """
 
     id: UUID
     kind: MessageKind
@@ -28,6 +32,26 @@ class NewMessage:
     session_id: UUID | None = None
     reply_seconds: float | None = None
     awaited_by: UUID | None = None
+    hop: int | None = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a batch of messages is held against; None is no limit.
+
+    `most_hops`: how many messages may follow from one another. `budget`: messages of a pair since its last question,
+    `total_budget`: of any kind, both within `window_seconds`. `heard_seconds`: how long what an agent was shown counts
+    as the cause of what it sends.
+    """
+
+    most_hops: int | None = None
+    heard_seconds: float = 60.0
+    budget: int | None = None
+    total_budget: int | None = None
+    window_seconds: float = 600.0
+
+
+UNLIMITED = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +83,19 @@ class Answering:
 class Verdict:
     """What became of one row of a batch.
 
-    `verdict` is 'sent' | 'answered' | 'late' | 'declined' | 'unknown' | 'refused' | 'replayed' | 'conflict';
-    `result` what the first call of a replayed key gave; `state` the question's where it was refused.
+    `verdict` is 'sent' | 'answered' | 'late' | 'declined' | 'unknown' | 'refused' | 'replayed' | 'conflict', or
+    'silenced' | 'too_far' | 'paused'; `result` what the first call of a replayed key gave; `state` the question's where
+    it was refused. `until` when it is silenced (None: until that is lifted) or paused, the latter for `agent_id`; `hop`
+    is what was too far.
     """
 
     verdict: str
     result: str | None = None
     state: QuestionState | None = None
     asker_id: UUID | None = None
+    until: datetime | None = None
+    agent_id: UUID | None = None
+    hop: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +131,10 @@ class SessionRow:
     waiting_id: UUID | None
 
 
-async def send_messages(connection: Connection, *, batch: Sequence[Sending], again: bool) -> list[Verdict]:
-    """Store a batch of operations in one statement.
+async def send_messages(
+    connection: Connection, *, batch: Sequence[Sending], again: bool, limits: Limits = UNLIMITED
+) -> list[Verdict]:
+    """Store a batch of operations in one statement, except for those that the limits or a silence refuse.
 
     Raises Conflict('at_most_eight_open_questions') if one of them asks too much: nothing of the batch was
     stored then.
@@ -128,10 +159,22 @@ async def send_messages(connection: Connection, *, batch: Sequence[Sending], aga
         [key.hash for _, key, _ in keys],
         [result for _, _, result in keys],
         again,
+        [row.hop for _, row in rows],
+        limits.most_hops,
+        limits.heard_seconds,
+        limits.budget,
+        limits.total_budget,
+        limits.window_seconds,
     )
     verdicts = [Verdict("sent") for _ in batch]
     for row in found:
-        verdicts[row["operation"]] = Verdict(row["verdict"], row["result"])
+        verdicts[row["operation"]] = Verdict(
+            row["verdict"],
+            row["result"],
+            until=silences.bounded(row["until"]),
+            agent_id=row["agent_id"],
+            hop=row["hop"],
+        )
     return verdicts
 
 
@@ -153,8 +196,15 @@ async def answer_questions(connection: Connection, *, batch: Sequence[Answering]
         [result for _, _, result in keys],
         again,
     )
-    verdicts = {row["ord"]: Verdict(row["verdict"], row["result"], row["state"], row["asker_id"]) for row in found}
+    verdicts = {row["ord"]: _answered(row) for row in found}
     return [verdicts[number] for number in range(1, len(batch) + 1)]
+
+
+def _answered(row: Mapping[str, Any]) -> Verdict:
+    until = None
+    if row["verdict"] == "silenced" and row["result"] not in (None, "infinity"):
+        until = datetime.fromisoformat(row["result"])
+    return Verdict(row["verdict"], row["result"], row["state"], row["asker_id"], until=until)
 
 
 async def get_outcomes(connection: Connection, *, questions: Iterable[UUID]) -> dict[UUID, OutcomeRow]:

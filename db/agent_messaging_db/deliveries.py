@@ -28,6 +28,7 @@ class ClaimRow:
     metadata: str | None
     session_id: UUID | None
     meeting_id: UUID | None
+    hop: int
     attempt: int
     exhausted: bool
     question_state: QuestionState | None

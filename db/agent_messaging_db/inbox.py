@@ -28,6 +28,7 @@ class ItemRow:
     meeting_id: UUID | None
     reply_to: UUID | None
     late: bool
+    hop: int
     created_at: datetime
     position: int
     read_at: datetime | None

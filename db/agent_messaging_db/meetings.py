@@ -46,6 +46,7 @@ class NewMeeting:
     max_turns: int
     metadata: str | None = None
     key: Key | None = None
+    hop: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +78,10 @@ class Clocks:
     ended: bool = False
 
 
-async def insert_meeting(connection: Connection, *, new: NewMeeting) -> int:
-    """Create a meeting with its invitations; gives its number. Raises Conflict if the key is taken."""
+async def insert_meeting(connection: Connection, *, new: NewMeeting) -> int | None:
+    """Create a meeting with its invitations; gives its number, or None, and nothing was created, if the host is
+    silenced. Raises Conflict if the key is taken.
+    """
     key = new.key
     if key is not None:
         await keys.drop_old_key(connection, key=key)
@@ -99,19 +102,21 @@ async def insert_meeting(connection: Connection, *, new: NewMeeting) -> int:
         new.metadata,
         None if key is None else key.key,
         None if key is None else key.hash,
+        new.hop,
     )
 
 
 async def get_meeting(
     connection: Connection, *, meeting: UUID
-) -> tuple[MeetingRow, tuple[MemberRow, ...], datetime] | None:
-    """Read a meeting, its members in order, and the database's clock at that moment."""
+) -> tuple[MeetingRow, tuple[MemberRow, ...], datetime, frozenset[UUID]] | None:
+    """Read a meeting, its members in order, the database's clock at that moment, and who of them is silenced."""
     row = await connection.fetchrow(_SQL["get_meeting"], meeting)
     if row is None:
         return None
     values: dict[str, Any] = {name: row[name] for name in _MEETING_FIELDS}
     values |= {"phase": MeetingPhase(row["phase"]), "floor": Floor(row["floor"])}
-    return MeetingRow(**values), tuple(_member(member) for member in row["members"]), row["now"]
+    members = tuple(_member(member) for member in row["members"])
+    return MeetingRow(**values), members, row["now"], frozenset(row["silenced"] or ())
 
 
 async def lock_meeting(connection: Connection, *, meeting: UUID) -> None:

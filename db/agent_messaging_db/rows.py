@@ -157,6 +157,8 @@ class AgentRow:
     has_handler: bool
     online: bool
     last_seen_at: datetime | None
+    silenced: bool
+    silenced_until: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +177,7 @@ class MessageRow:
     metadata: str | None
     reply_to: UUID | None
     late: bool
+    hop: int
     created_at: datetime
     read_at: datetime | None
 
@@ -295,6 +298,18 @@ class TokenRow:
     expires_at: datetime | None
     revoked_at: datetime | None
     state: TokenState
+
+
+@dataclass(frozen=True, slots=True)
+class SilenceRow:
+    """A silence in force: of one agent, or of an organization (then `agent_external_id` is None). `until` None: until
+    it is lifted.
+    """
+
+    agent_external_id: str | None
+    organization_external_id: str
+    since: datetime
+    until: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from mcp import MCPError
 from mcp_types import INTERNAL_ERROR
 
 from agent_messaging import errors
-from agent_messaging_mcp.results import Refusal, Result
+from agent_messaging_mcp.results import Json, Refusal, Result
 from agent_messaging_mcp.text import call, listed, one_line, span
 
 NOT_DONE = {
@@ -62,6 +62,12 @@ def outcome(error: errors.AgentMessagingError, tool: str, arguments: Mapping[str
         case errors.InvalidMeetingStateError():
             look = call("get_meeting", meeting=meeting)
             return _too_late("not_now", happened, look, "see how the meeting stands with {}.", about=meeting)
+        case errors.ExchangeBudgetError():
+            return _paused(error, NOT_DONE[tool])
+        case errors.HopLimitError():
+            return _looped(error, NOT_DONE[tool])
+        case errors.SilencedError():
+            return _silenced(error, NOT_DONE[tool])
         case errors.InboxFullError():
             return _too_late("not_now", happened, call("check_inbox"), "try again later; meanwhile {}.")
         case errors.ConversationEndedError():
@@ -106,6 +112,47 @@ def too_many_waits(tool: str, most: int) -> Result:
         status="not_now",
         happened=f"{NOT_DONE[tool]}: {most} waits of yours are open, and one agent may have no more.",
         do="let one of them end, or make this call with wait_seconds=0.",
+    )
+
+
+def _paused(error: errors.ExchangeBudgetError, not_done: str) -> Result:
+    other, pause = error.agent, span(error.seconds_left)
+    ask = call("send_and_wait", to=other, message=...)
+    kinds = "messages of any kind" if error.questions_too else "messages since the last question"
+    allowed = "" if error.questions_too else f" Only a real question is taken before that: {ask}."
+    return Result(
+        status="paused",
+        happened=f"{not_done}: you and {other} have exchanged as many {kinds} as you may for now.",
+        do=f"write nothing to {other} for {pause}: no thanks, no acknowledgement, no repetition. "
+        f"Go on with other work.{allowed}",
+        facts={"paused_for": other, "seconds_left": round(error.seconds_left)},
+    )
+
+
+def _looped(error: errors.HopLimitError, not_done: str) -> Result:
+    return Result(
+        status="paused",
+        happened=f"{not_done}: {error.hop} messages, each sent because of the one before, led here, and at most "
+        f"{error.limit} may. Agents are keeping each other busy.",
+        do="do not pass on what you have just read, and send nothing because of it; answer the questions that you owe "
+        f"with {call('reply', question=..., message=...)}, and go on with work of your own. A minute after you last "
+        "read something new, you may write again.",
+        next=call("check_inbox"),
+        facts={"hop": error.hop},
+    )
+
+
+def _silenced(error: errors.SilencedError, not_done: str) -> Result:
+    left = error.seconds_left
+    long = "until that is lifted" if left is None else f"for another {span(left)}"
+    facts: dict[str, Json] = {} if left is None else {"seconds_left": round(left)}
+    return Result(
+        status="silenced",
+        happened=f"{not_done}: an operator has silenced you, or your whole organization, {long}.",
+        do=f"do not try again; you can read with {call('check_inbox')}, pass your turn in a meeting, and go on with "
+        "work that needs no message. Tell the person you work for.",
+        next=call("check_inbox"),
+        facts=facts,
     )
 
 

@@ -25,7 +25,7 @@ STATUSES = frozenset(
     {
         *("active", "agents", "answered", "cancelled", "conversation_ended", "created", "declined", "empty", "ended"),
         *("error", "expired", "failed", "items", "left", "meeting_ended", "messages", "nobody", "not_now"),
-        *("not_your_turn", "nothing_open", "ready", "refused", "sent", "waiting", "your_turn"),
+        *("not_your_turn", "nothing_open", "paused", "ready", "refused", "sent", "silenced", "waiting", "your_turn"),
     }
 )
 """Of results; and `refused` for a tool error, `error` for an outage or a defect, `cancelled` by the client."""
@@ -185,6 +185,15 @@ FAMILIES = (
         "`expired` and `late` outgrow `answered`: agents are away, or their deadlines too short.",
         _sdk(lambda snapshot: snapshot.settled),
         ("outcome",),
+    ),
+    Family(
+        "messages_refused_total",
+        "counter",
+        "Messages, answers and speeches that were not taken: the sender is silenced, the pair has spent its budget, "
+        "or too many messages led there.",
+        "`budget` or `hops` grows: agents keep each other busy; `agent-messaging silence` stops them.",
+        _sdk(lambda snapshot: snapshot.refusals),
+        ("reason",),
     ),
     Family(
         "meeting_turns_total",

@@ -91,13 +91,15 @@ class Service:
                 ready.cancel()
 
 
-def opened_for(agent: str, organization: str, config: Config | None = None) -> Open:
+def opened_for(
+    agent: str, organization: str, config: Config | None = None, *, exchange_budget: int | None = None
+) -> Open:
     """Opens the database of `config`, or the configured one, for a stdio server: its agent is registered if
-    missing, and shown as connected.
+    missing, and shown as connected. `exchange_budget` replaces that of the configuration.
     """
 
     async def open_(stack: AsyncExitStack) -> Messaging:
-        messaging = await stack.enter_async_context(await anyio.to_thread.run_sync(_configured, config))
+        messaging = await stack.enter_async_context(await _configured(config, exchange_budget))
         await messaging.register_organization(organization, organization, exist_ok=True)
         await messaging.register_agent(agent, organization, agent, exist_ok=True)
         await stack.enter_async_context(messaging.connection(agent))
@@ -106,17 +108,26 @@ def opened_for(agent: str, organization: str, config: Config | None = None) -> O
     return open_
 
 
-def opened(config: Config | None = None) -> Open:
-    """Opens the database of `config`, or the configured one, for a server of many agents."""
+def opened(config: Config | None = None, *, exchange_budget: int | None = None) -> Open:
+    """Opens the database of `config`, or the configured one, for a server of many agents. `exchange_budget` replaces
+    that of the configuration.
+    """
 
     async def open_(stack: AsyncExitStack) -> Messaging:
-        return await stack.enter_async_context(await anyio.to_thread.run_sync(_configured, config))
+        return await stack.enter_async_context(await _configured(config, exchange_budget))
 
     return open_
 
 
-def _configured(config: Config | None) -> Messaging:
+async def _configured(config: Config | None, exchange_budget: int | None) -> Messaging:
+    return await anyio.to_thread.run_sync(_make, config, exchange_budget)
+
+
+def _make(config: Config | None, exchange_budget: int | None) -> Messaging:
     # Imported in a thread and not before it is needed: hosts allow 5 s from spawn to handshake.
     from agent_messaging import AgentMessaging, Config
 
-    return AgentMessaging[Any](config or Config())
+    config = config or Config()
+    if exchange_budget is not None:
+        config = config.model_copy(update={"exchange_budget": exchange_budget})
+    return AgentMessaging[Any](config)

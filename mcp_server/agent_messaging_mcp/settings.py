@@ -41,6 +41,14 @@ class Settings(BaseSettings):
     rate_limit_per_minute: int = Field(
         default=600, ge=1, description="calls of one agent to one process; a minute's at once, then evenly"
     )
+    exchange_budget: int = Field(
+        default=20,
+        ge=0,
+        le=10_000,
+        validation_alias=AliasChoices("exchange_budget", "EXCHANGE_BUDGET"),
+        description="messages between two agents within EXCHANGE_WINDOW and since the last question between them, and "
+        "ten times as many of any kind; 0: no limit",
+    )
     max_open_waits: int = Field(default=16, ge=1, description="waits that one agent may have open in one process")
     log_level: str | None = Field(
         default=None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from agent_messaging.errors import (
     MeetingNotFoundError,
     MessageNotFoundError,
 )
+from agent_messaging.handling import by_what_it_was_shown
 from agent_messaging.identifiers import HandleKind, number_of, parse_uuid
 from agent_messaging.inbox import InboxPage
 from agent_messaging.models import (
@@ -89,9 +91,10 @@ class AgentView(Generic[M]):
     ) -> UUID:
         """Send a message that continues the conversation with one agent."""
         await self._visible([recipient])
-        return await self._services.async_conversation.send(
-            self.external_id, recipient, message, metadata=metadata, idempotency_key=idempotency_key
-        )
+        with self._cause():
+            return await self._services.async_conversation.send(
+                self.external_id, recipient, message, metadata=metadata, idempotency_key=idempotency_key
+            )
 
     async def notify(
         self,
@@ -103,9 +106,10 @@ class AgentView(Generic[M]):
     ) -> list[UUID]:
         """Send a one-way message to several agents: to all of them or to none."""
         names = await self._visible(recipients)
-        return await self._services.one_way.send(
-            self.external_id, names, message, metadata=metadata, idempotency_key=idempotency_key
-        )
+        with self._cause():
+            return await self._services.one_way.send(
+                self.external_id, names, message, metadata=metadata, idempotency_key=idempotency_key
+            )
 
     async def ask(
         self,
@@ -122,18 +126,19 @@ class AgentView(Generic[M]):
     ) -> Answer[M]:
         """Ask a question and wait for its answer; see SyncConversation.ask."""
         await self._visible([recipient])
-        return await self._services.sync_conversation.ask(
-            self.external_id,
-            recipient,
-            message,
-            timeout,
-            reply_by=reply_by,
-            metadata=metadata,
-            idempotency_key=idempotency_key,
-            interruptible=interruptible,
-            reattach=reattach,
-            consume=consume,
-        )
+        with self._cause():
+            return await self._services.sync_conversation.ask(
+                self.external_id,
+                recipient,
+                message,
+                timeout,
+                reply_by=reply_by,
+                metadata=metadata,
+                idempotency_key=idempotency_key,
+                interruptible=interruptible,
+                reattach=reattach,
+                consume=consume,
+            )
 
     async def wait_for_answer(
         self, question: str | UUID, *, timeout: float | None = None, interruptible: bool = False, consume: bool = True
@@ -212,9 +217,10 @@ class AgentView(Generic[M]):
     ) -> MeetingStatusResponse:
         """Create a meeting; keyword arguments as in MeetingManager.create_meeting."""
         names = [name for name in await self._visible(agents) if name != self.external_id]
-        id = await self._services.meeting.create_meeting(
-            self.external_id, [self.external_id, *names], turn_duration, **limits
-        )
+        with self._cause():
+            id = await self._services.meeting.create_meeting(
+                self.external_id, [self.external_id, *names], turn_duration, **limits
+            )
         return await self._services.meeting.get_meeting_status(id)
 
     async def attend_meeting(
@@ -346,6 +352,10 @@ class AgentView(Generic[M]):
         await self._visible([with_agent])
         other = await self._engine.names.agent(with_agent)
         return self._engine.waiting.listen([agent_topic((await self._me()).id), agent_topic(other.id)], call)
+
+    def _cause(self) -> AbstractContextManager[None]:
+        """Why it sends what it sends in this block: over MCP, nothing is known but what it was shown."""
+        return by_what_it_was_shown() if self._within else nullcontext()
 
     # What it may see
 

@@ -19,6 +19,7 @@ from agent_messaging.errors import (
     QuestionDeclinedError,
     SessionNotFoundError,
 )
+from agent_messaging.etiquette import silenced
 from agent_messaging.handling import handled_question
 from agent_messaging.identifiers import HandleKind, handle, new_id
 from agent_messaging.measures import Settled
@@ -34,6 +35,7 @@ from agent_messaging_db.sync_points import SyncPoint
 
 M = TypeVar("M")
 
+LOOPED = "its handler wrote on in a loop and was refused"
 BATCH = 500  # questions that expire in one statement
 
 
@@ -82,6 +84,8 @@ class Answers(Generic[M]):
         row = Answering(question, new_id(), kind, answerer.id, content, extra, key)
         verdict = await engine.outbox.answer(row)
         engine.presence.seen(answerer.id)
+        if verdict.verdict == "silenced":
+            raise await silenced(engine, answerer.id)
         message_id = self._settled(row, verdict)
         return Reply(
             message_id=message_id,
@@ -91,11 +95,13 @@ class Answers(Generic[M]):
         )
 
     async def answer_handled(self, question: UUID, answerer: UUID, message: M) -> bool:
-        """Answer with what a handler returned; says whether it was the first answer."""
+        """Answer with what a handler returned; says whether it was the first answer. Raises SilencedError."""
         content = self._engine.codec.encode(message)
         verdict = await self._engine.outbox.answer(
             Answering(question, new_id(), MessageKind.ANSWER, answerer, content, None)
         )
+        if verdict.verdict == "silenced":
+            raise await silenced(self._engine, answerer)
         return verdict.verdict in ("answered", "late")
 
     async def first_use(self, key: Key | None) -> UUID | None:
@@ -189,12 +195,14 @@ def outcome_of(engine: Engine[M], outcome: OutcomeRow, answerer: str) -> Answer[
                 created_at=outcome.answered_at,
             )
         case QuestionState.DECLINED if outcome.failure is not None:
-            return HandlerFailedError(
+            failed = HandlerFailedError(
                 f"the handler of {answerer!r} failed on every attempt to answer question {name}: {outcome.failure}",
                 question_id=outcome.id,
                 handle=name,
                 message_id=None,
             )
+            failed.looped = outcome.failure.startswith(LOOPED)
+            return failed
         case QuestionState.DECLINED:
             reason = json.loads(outcome.content or "null")
             return QuestionDeclinedError(

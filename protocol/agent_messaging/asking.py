@@ -19,6 +19,7 @@ from agent_messaging.errors import (
     MessageNotFoundError,
     WaitInterruptedError,
 )
+from agent_messaging.handling import next_hop
 from agent_messaging.identifiers import HandleKind, handle, new_id
 from agent_messaging.inbox import Inbox
 from agent_messaging.models import Answer, InboxItem
@@ -96,6 +97,7 @@ class Questions(Generic[M]):
             session_id=new_id(),
             reply_seconds=reply_seconds,
             awaited_by=engine.process,
+            hop=next_hop.get(),
         )
         try:
             try:

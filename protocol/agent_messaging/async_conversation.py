@@ -11,6 +11,7 @@ from agent_messaging.content import encode_metadata
 from agent_messaging.conversations import read_conversation, read_session
 from agent_messaging.engine import Engine, window
 from agent_messaging.errors import InboxFullError, InvalidArgumentError
+from agent_messaging.handling import next_hop
 from agent_messaging.identifiers import new_id
 from agent_messaging.models import Message, Session
 from agent_messaging.outbox import key_for
@@ -48,7 +49,8 @@ class AsyncConversation(Generic[M]):
 
         Raises:
             AgentNotFoundError: the sender or the recipient does not exist.
-            InboxFullError, InvalidMessageError, IdempotencyConflictError: nothing was sent.
+            SilencedError, HopLimitError, ExchangeBudgetError, InboxFullError, InvalidMessageError,
+                IdempotencyConflictError: nothing was sent.
         """
         engine = self._engine
         await engine.ready()
@@ -64,7 +66,16 @@ class AsyncConversation(Generic[M]):
                 raise
             return first[0]
         engine.presence.seen(sender.id)
-        row = NewMessage(new_id(), MessageKind.ASYNC, sender.id, recipient.id, content, extra, session_id=new_id())
+        row = NewMessage(
+            new_id(),
+            MessageKind.ASYNC,
+            sender.id,
+            recipient.id,
+            content,
+            extra,
+            session_id=new_id(),
+            hop=next_hop.get(),
+        )
         return (await stored(engine, Sending((row,), key)))[0]
 
     async def get_unread_messages(

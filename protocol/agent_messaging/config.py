@@ -12,6 +12,8 @@ POSTGRES_FIELDS = frozenset({"postgres_host", "postgres_port", "postgres_user", 
 
 LONGEST = 1e9
 """In seconds, some thirty years: what can safely be added to a time."""
+MOST_BUDGET = 10_000
+"""So many messages of a pair are looked at when it has a budget."""
 
 
 class Config(BaseSettings):
@@ -62,6 +64,17 @@ class Config(BaseSettings):
 
     max_message_bytes: int = Field(default=262_144, ge=1, description="of a message, as JSON")
     max_unread: int = Field(default=10_000, ge=1, description="messages in an inbox; answers get in all the same")
+    exchange_budget: int | None = Field(
+        default=None,
+        ge=0,
+        le=MOST_BUDGET,
+        description="messages between two agents within exchange_window and since the last question between them, and "
+        "ten times as many of any kind; 0 or none: no limit. A server for MCP has 20 unless given",
+    )
+    exchange_window: float = Field(default=600.0, gt=0, le=LONGEST, description="what exchange_budget is for")
+    max_hops: int = Field(
+        default=16, ge=0, lt=2**31, description="messages that may follow from one another, by handlers; 0: no limit"
+    )
     max_delivery_attempts: int = Field(default=5, ge=1, description="of a handler, before a message is given up")
     handler_concurrency: int = Field(
         default=8, ge=1, description="messages that one agent's handler works on at a time; waiting ones do not count"

@@ -44,6 +44,7 @@ def message_from(row: MessageRow, content: M, names: dict[Any, str]) -> Message[
         content=content,
         reply_to=row.reply_to,
         late=row.late,
+        hop=row.hop,
         read_at=row.read_at,
         created_at=row.created_at,
         metadata=decode_metadata(row.metadata),

@@ -208,6 +208,8 @@ def agent_from(row: AgentRow) -> Agent:
         online=row.online,
         reachable=row.has_handler or row.reads_inbox,
         last_seen_at=row.last_seen_at,
+        silenced=row.silenced,
+        silenced_until=row.silenced_until,
     )
 
 

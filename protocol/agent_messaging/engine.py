@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -25,7 +26,8 @@ from agent_messaging.outbox import Outbox
 from agent_messaging.presence import Presence
 from agent_messaging.room import Room
 from agent_messaging.waiting import Waiting, Window
-from agent_messaging_db import inbox, presence, server, sync_points
+from agent_messaging_db import inbox, meetings, presence, server, sync_points
+from agent_messaging_db.conversations import Limits
 from agent_messaging_db.errors import AddressError, DatabaseUnavailable, SchemaError
 from agent_messaging_db.migrate import check, migrate
 from agent_messaging_db.pool import Connection, Database
@@ -37,6 +39,8 @@ M = TypeVar("M")
 Result = TypeVar("Result")
 
 DRAIN = 3.0  # seconds for waits to return when the SDK closes
+HEARD = 60.0  # seconds for which what an agent was shown counts as the cause of what it sends
+TOTAL = 10  # how many times its budget a pair may exchange, questions and answers included
 OLDEST_SERVER = 14
 FOR_EVER = 1e9  # seconds, and some integers are larger than any float
 
@@ -87,7 +91,9 @@ class Engine(Generic[M]):
         wakeups = PostgresWakeups(self.database, self._address.locate_listener, process=self.process)
         self.measures.listen_to(wakeups)
         self.waiting = Waiting(wakeups, self.counts)
-        self.outbox = Outbox(self.database, self.waiting, process=self.process, counts=self.counts)
+        self.outbox = Outbox(
+            self.database, self.waiting, process=self.process, counts=self.counts, limits=_limits(self.config)
+        )
         self.lease = Lease(self._address.last, process=self.process, seconds=self.config.handler_lease)
         await self.waiting.start()
         self.lease.start()
@@ -131,6 +137,11 @@ class Engine(Generic[M]):
 
         return await self.database.run(once)
 
+    async def seconds_until(self, moment: datetime) -> float:
+        """How long it is until a moment, by the database's clock; 0 if it has passed."""
+        now = await self.read(meetings.database_time)
+        return max(0.0, (moment - now).total_seconds())
+
     async def has_unshown_need(
         self, agent: IdentityRow, *, question: UUID | None = None, meeting: UUID | None = None
     ) -> bool:
@@ -141,6 +152,17 @@ class Engine(Generic[M]):
     async def _shut(self) -> None:
         await self.database.close()
         self._address.release()
+
+
+def _limits(config: Config) -> Limits:
+    budget = config.exchange_budget or None
+    return Limits(
+        most_hops=config.max_hops or None,
+        heard_seconds=HEARD,
+        budget=budget,
+        total_budget=None if budget is None else TOTAL * budget,
+        window_seconds=config.exchange_window,
+    )
 
 
 async def _check_server(connection: Connection) -> None:

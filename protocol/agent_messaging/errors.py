@@ -6,6 +6,7 @@ caller knows them.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -96,6 +97,18 @@ class NotCurrentSpeakerError(NotAllowedError):
         self.holder = holder
 
 
+class SilencedError(NotAllowedError):
+    """An operator has silenced the agent, or its organization: it may read, and writes nothing. Nothing was stored.
+
+    `until` says for how long, `seconds_left` by the database's clock; None: until that is lifted.
+    """
+
+    def __init__(self, message: str, *, until: datetime | None = None, seconds_left: float | None = None) -> None:
+        super().__init__(message)
+        self.until = until
+        self.seconds_left = seconds_left
+
+
 # Wrong state: look at the state, then do something else.
 
 
@@ -123,6 +136,40 @@ class InboxFullError(InvalidStateError):
     """The recipient's inbox holds as many unread messages as it may."""
 
 
+class ExchangeBudgetError(InvalidStateError):
+    """The two agents have written to each other as often as they may for now. Nothing was sent.
+
+    `agent` is the other one; `paused_until` when there is room again, `seconds_left` by the database's clock.
+    `questions_too`: even a question is not taken before that.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        agent: str,
+        paused_until: datetime,
+        seconds_left: float,
+        questions_too: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.agent = agent
+        self.paused_until = paused_until
+        self.seconds_left = seconds_left
+        self.questions_too = questions_too
+
+
+class HopLimitError(InvalidStateError):
+    """As many messages as may follow from one another led to this one, which would be hop number `hop`. Nothing was
+    sent.
+    """
+
+    def __init__(self, message: str, *, hop: int, limit: int) -> None:
+        super().__init__(message)
+        self.hop = hop
+        self.limit = limit
+
+
 class QuestionDeclinedError(InvalidStateError):
     """The one who was asked declined to answer.
 
@@ -146,7 +193,13 @@ class QuestionDeclinedError(InvalidStateError):
 
 
 class HandlerFailedError(QuestionDeclinedError):
-    """The handler of the one who was asked failed on every attempt."""
+    """The handler of the one who was asked failed on every attempt.
+
+    `looped`: there was one attempt only, for it was refused as part of a loop (ExchangeBudgetError, HopLimitError), or
+    asked somebody whose handler was.
+    """
+
+    looped = False
 
 
 # Timed out: nothing was lost; call again.

@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable
 from typing import Generic, TypeAlias, TypeVar, cast
 from uuid import UUID
 
-from agent_messaging.answering import Answers
+from agent_messaging.answering import LOOPED, Answers
 from agent_messaging.content import decode_metadata
 from agent_messaging.engine import Engine
-from agent_messaging.errors import InvalidMessageError
-from agent_messaging.handling import Handling, handled_question
+from agent_messaging.errors import ExchangeBudgetError, HandlerFailedError, HopLimitError, InvalidMessageError
+from agent_messaging.handling import Handling, handled_question, next_hop
 from agent_messaging.models import MessageContext
 from agent_messaging.waiting import Slot, agent_topic, handler_slot, question_topic
 from agent_messaging_db import deliveries, sync_points
@@ -88,6 +88,7 @@ class HandlerRun(Generic[M]):
             message_type=MessageKind(row.kind),
             requires_reply=row.kind == MessageKind.QUESTION,
             is_meeting_message=invitation,
+            hop=row.hop,
             attempt=row.attempt,
             reply_by=row.reply_by,
             metadata=decode_metadata(row.metadata),
@@ -96,6 +97,7 @@ class HandlerRun(Generic[M]):
     async def _handle(self, message: M | None, context: MessageContext) -> None:
         row = self._row
         handler_slot.set(self._slot)
+        next_hop.set(row.hop + 1)
         if context.requires_reply:
             handled_question.set(Handling(row.id, row.sender_id, row.recipient_id))
         try:
@@ -145,6 +147,14 @@ class HandlerRun(Generic[M]):
 
     async def _fail(self, error: BaseException) -> None:
         row, engine = self._row, self._engine
+        if isinstance(error, HopLimitError | ExchangeBudgetError):
+            # Once more would be once more round the loop.
+            await self._give_up(f"{LOOPED}: {error}")
+            return
+        if isinstance(error, HandlerFailedError) and error.looped:
+            # And once for each attempt of each handler on the way.
+            await self._give_up(LOOPED)
+            return
         if row.attempt >= engine.config.max_delivery_attempts:
             await self._give_up(f"its handler failed {row.attempt} times, last with {type(error).__name__}")
             return

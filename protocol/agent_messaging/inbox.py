@@ -243,6 +243,7 @@ class Inbox(Generic[M]):
             shown=row.shown_at is not None,
             owed=asked and row.question_state == QuestionState.OPEN,
             late=row.late,
+            hop=row.hop,
             dead_letter=row.dead_at is not None or not readable,
             question_id=row.question_id,
             reply_by=row.reply_by if asked else None,

@@ -31,6 +31,19 @@ class Settled(StrEnum):
     EXPIRED = "expired"
 
 
+class Refused(StrEnum):
+    """Why a message was not taken that was well-formed: its sender is silenced, the two have spent their budget, or too
+    many messages led to it.
+    """
+
+    SILENCED = "silenced"
+    BUDGET = "budget"
+    HOPS = "hops"
+
+
+_REFUSED = {"silenced": Refused.SILENCED, "paused": Refused.BUDGET, "too_far": Refused.HOPS}
+
+
 class WaitEnd(StrEnum):
     """Why a wait ended: something was there, the window was over, the caller left, or the database failed."""
 
@@ -53,6 +66,7 @@ class Counts:
     def __init__(self) -> None:
         self.messages = dict.fromkeys((kind for kind in MessageKind if kind is not MessageKind.INVITATION), 0)
         self.settled = dict.fromkeys(Settled, 0)
+        self.refusals = dict.fromkeys(Refused, 0)
         self.deliveries_claimed = 0
         self.turns = dict.fromkeys(TURNS.values(), 0)
         self.waits_open = 0
@@ -60,6 +74,11 @@ class Counts:
         self.sweeps = Histogram(SWEEP_SECONDS)
         self.sends = Histogram(BATCH_SIZES)
         self.answers = Histogram(BATCH_SIZES)
+
+    def refused(self, verdict: str) -> None:
+        """Count a verdict on a message, if it is a refusal by etiquette."""
+        if (why := _REFUSED.get(verdict)) is not None:
+            self.refusals[why] += 1
 
     def happened(self, event: MeetingEvent) -> None:
         """Count what happened in a meeting, if it is the end of a turn."""
@@ -77,6 +96,7 @@ class Snapshot:
 
     messages: Mapping[str, int]
     settled: Mapping[str, int]
+    refusals: Mapping[str, int]
     deliveries_claimed: int
     turns: Mapping[str, int]
     waits_open: int
@@ -124,6 +144,7 @@ class Measures:
         counts, errors, wakeups = self._counts, self._database.errors, self._wakeups
         return Snapshot(
             messages={kind.value: count for kind, count in counts.messages.items()},
+            refusals={why.value: count for why, count in counts.refusals.items()},
             settled={outcome.value: count for outcome, count in counts.settled.items()},
             deliveries_claimed=counts.deliveries_claimed,
             turns=dict(counts.turns),

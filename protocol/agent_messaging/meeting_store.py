@@ -12,12 +12,16 @@ from typing import Any
 from uuid import UUID
 
 from agent_messaging.engine import Engine
-from agent_messaging.errors import MeetingNotFoundError
+from agent_messaging.errors import MeetingNotFoundError, SilencedError
 from agent_messaging.rules.meeting import (
     Command,
+    End,
     MeetingState,
     NewEvent,
     Refusal,
+    RefusalReason,
+    Speak,
+    Start,
     Transition,
     apply_due,
     decide,
@@ -45,10 +49,11 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A meeting as it stood at a moment of the database's clock."""
+    """A meeting as it stood at a moment of the database's clock, and which members an operator has silenced."""
 
     state: MeetingState
     now: datetime
+    silenced: frozenset[UUID] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +137,7 @@ class MeetingStore:
     ) -> Moment | Refused | None:
         """Read, decide, compare-and-set; None if the meeting moved on in between."""
         moment = await _read(connection, meeting)
-        decision = _decide(moment, command)
+        decision = _unheard(moment, command, words) or _decide(moment, command)
         if isinstance(decision, Refusal):
             if (
                 decision.due is not None
@@ -183,8 +188,24 @@ async def _read(connection: Connection, meeting: UUID) -> Moment:
     found = await meetings.get_meeting(connection, meeting=meeting)
     if found is None:
         raise MeetingNotFoundError(f"there is no meeting {meeting}; check the id")
-    row, members, now = found
-    return Moment(MeetingState(row, members), now)
+    row, members, now, silenced = found
+    return Moment(MeetingState(row, members), now, silenced)
+
+
+def _unheard(moment: Moment, command: Command | None, words: Words | None) -> Refusal | None:
+    """Refuse what a silenced member would say; it may attend, pass, leave, and end its meeting without a word."""
+    match command:
+        case Speak() if words is not None and words.content is not None:
+            speaker = command.agent
+        case Start():
+            speaker = command.host
+        case End() if command.outcome is not None:
+            speaker = command.host
+        case _:
+            return None
+    if speaker not in moment.silenced:
+        return None
+    return Refusal(SilencedError, RefusalReason.SILENCED, moment.state, agent=speaker)
 
 
 def _decide(moment: Moment, command: Command | None) -> Transition | Refusal:

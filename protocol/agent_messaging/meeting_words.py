@@ -130,6 +130,8 @@ def _reason(refusal: Refusal, names: Mapping[UUID, str], ago: float | None) -> s
             return f"{agent} is no member of the meeting"
         case RefusalReason.NEW_HOST_NOT_ATTENDING:
             return f"{agent} does not attend now; hand over to a member that does"
+        case RefusalReason.SILENCED:
+            return f"an operator has silenced {agent}"
         case RefusalReason.DUPLICATE_AGENTS:
             return f"{agent} is named twice"
         case RefusalReason.TOO_FEW_AGENTS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Generic, TypeVar, cast
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from agent_messaging.answering import Answers
 from agent_messaging.content import checked_text, encode_metadata
 from agent_messaging.engine import Engine, whole, window
 from agent_messaging.errors import AgentMessagingError, InvalidMeetingError, MeetingNotFoundError
+from agent_messaging.etiquette import hop_of, silenced
 from agent_messaging.identifiers import new_id
 from agent_messaging.inbox import Inbox
 from agent_messaging.meeting_floor import Floors
@@ -87,7 +89,8 @@ class MeetingManager(Generic[M]):
         Raises:
             AgentNotFoundError: an agent does not exist.
             InvalidMeetingError: an agent is named twice, there are fewer than two or more than 100, or a
-                limit is out of range.
+                limit is out of range. SilencedError: the host is silenced; HopLimitError: too many messages led
+                here. No meeting was created.
         """
         engine = self._engine
         await engine.ready()
@@ -133,7 +136,7 @@ class MeetingManager(Generic[M]):
             key=key_for(host.id, idempotency_key, "create_meeting", *payload),
         )
         engine.presence.seen(host.id)
-        return await self._insert(new)
+        return await self._insert(new, host)
 
     async def attend_meeting(
         self,
@@ -363,16 +366,18 @@ class MeetingManager(Generic[M]):
     async def _optional(self, agent: str | None) -> IdentityRow | None:
         return None if agent is None else await self._engine.names.agent(agent)
 
-    async def _insert(self, new: NewMeeting) -> UUID:
-        async def insert(connection: Connection, again: bool) -> None:
+    async def _insert(self, new: NewMeeting, host: IdentityRow) -> UUID:
+        async def insert(connection: Connection, again: bool) -> bool:
             # Its id is ours: if it is there, an earlier try of unknown outcome succeeded.
             if not again or await meetings.get_meeting(connection, meeting=new.id) is None:
-                await meetings.insert_meeting(connection, new=new)
+                return await meetings.insert_meeting(connection, new=new) is not None
+            return True
 
         if (first := await self._answers.first_use(new.key)) is not None:
             return first
+        new = replace(new, hop=await hop_of(self._engine, host))
         try:
-            await self._engine.database.run(insert)
+            created = await self._engine.database.run(insert)
         except Conflict:
             # The same key, used at the same time.
             if (first := await self._answers.first_use(new.key)) is None:
@@ -380,6 +385,9 @@ class MeetingManager(Generic[M]):
             return first
         finally:
             self._engine.waiting.wake([agent_topic(agent) for agent in new.members])
+        if not created:
+            self._engine.counts.refused("silenced")
+            raise await silenced(self._engine, host.id)
         return new.id
 
     async def _do(self, agent: IdentityRow, meeting_id: UUID, command: Command, attempted: str) -> Moment:
@@ -429,6 +437,9 @@ class MeetingManager(Generic[M]):
         self, result: Refused, agent: IdentityRow, meeting_id: UUID, attempted: str
     ) -> AgentMessagingError:
         refusal = result.refusal
+        if refusal.reason is RefusalReason.SILENCED:
+            self._engine.counts.refused("silenced")
+            return await silenced(self._engine, agent.id)
         members = () if refusal.state is None else tuple(member.agent_id for member in refusal.state.members)
         names = await self._engine.names.of({*members, agent.id, refusal.agent})
         ended_at, turn = refusal.turn_ended_at, refusal.turn

@@ -29,6 +29,7 @@ from agent_messaging.models import Agent, InboxItem, Organization, OrganizationL
 from agent_messaging.one_way import OneWayMessenger
 from agent_messaging.reading import Reader
 from agent_messaging.services import Services
+from agent_messaging.silences import Silences
 from agent_messaging.sweep import Sweep
 from agent_messaging.sync_conversation import SyncConversation
 from agent_messaging.tasks import Tasks
@@ -86,6 +87,7 @@ class AgentMessaging(Generic[MessageType]):
             follower=Follower(engine, reader, inbox),
             tasks=Tasks(engine),
             tokens=Tokens(engine, directory),
+            silences=Silences(engine, directory),
         )
         engine.before_calls += [apart(self._handlers.settle), apart(self._events.settle)]
         self._closing: asyncio.Task[None] | None = None
@@ -269,10 +271,16 @@ class AgentMessaging(Generic[MessageType]):
         """Bearer tokens, with which programs act as an agent over the network."""
         return self._services.tokens
 
+    @property
+    def silences(self) -> Silences:
+        """Whom an operator has silenced."""
+        return self._services.silences
+
     def as_agent(self, external_id: str, *, within_organization: bool = False) -> AgentView[MessageType]:
         """Give a view that can act as this agent only.
 
-        `within_organization`: for it, only agents of its own organization and of mutually allowed ones exist.
+        `within_organization`: for it, only agents of its own organization and of mutually allowed ones exist, and what
+        it sends counts as following from what it was shown, as for every agent over MCP.
         """
         return AgentView(self._engine, self._services, external_id, within_organization=within_organization)
 

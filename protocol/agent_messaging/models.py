@@ -48,6 +48,7 @@ __all__ = [
     "Session",
     "SessionStatus",
     "SessionType",
+    "Silence",
     "Speech",
     "Task",
     "TaskState",
@@ -86,7 +87,8 @@ class Agent(Model):
     """An agent, with its presence.
 
     `online`: it has a live handler, an open wait, a connection, or called in the last 60 seconds.
-    `reachable`: a live process holds a handler for it, or it reads its own inbox.
+    `reachable`: a live process holds a handler for it, or it reads its own inbox. `silenced`: an operator has
+    silenced it, or its organization, until `silenced_until` (None: until that is lifted).
     """
 
     id: UUID
@@ -99,6 +101,19 @@ class Agent(Model):
     online: bool = False
     reachable: bool = False
     last_seen_at: datetime | None = None
+    silenced: bool = False
+    silenced_until: datetime | None = None
+
+
+class Silence(Model):
+    """A silence in force: of one agent, or of an organization (then `agent_external_id` is None). `until` None: until
+    it is lifted.
+    """
+
+    agent_external_id: str | None = None
+    organization_external_id: str
+    since: datetime
+    until: datetime | None = None
 
 
 class SessionStatus(StrEnum):
@@ -126,7 +141,9 @@ class Session(Model):
 
 
 class Message(Model, Generic[MessageType]):
-    """A stored message. `sender` and `recipient` are external ids; `seq` counts the messages of the pair."""
+    """A stored message. `sender` and `recipient` are external ids; `seq` counts the messages of the pair. `hop`: how
+    many messages led to it, each sent because of the one before.
+    """
 
     id: UUID
     sender: str
@@ -140,6 +157,7 @@ class Message(Model, Generic[MessageType]):
     content: MessageType
     reply_to: UUID | None = None
     late: bool = False
+    hop: int = 0
     read_at: datetime | None = None
     created_at: datetime
     metadata: dict[str, Any] | None = None
@@ -149,7 +167,7 @@ class MessageContext(Model):
     """What a handler is told about the message it handles.
 
     `requires_reply` is true for a question, `reply_by` its deadline. `attempt` counts the deliveries of this
-    message, from 1.
+    message, from 1. `hop`: how many messages led to it; what the handler sends has one more.
     """
 
     message_id: UUID
@@ -162,6 +180,7 @@ class MessageContext(Model):
     message_type: MessageKind
     requires_reply: bool = False
     is_meeting_message: bool = False
+    hop: int = 0
     attempt: int = 1
     reply_by: datetime | None = None
     metadata: dict[str, Any] | None = None
@@ -373,6 +392,7 @@ class InboxItem(Model, Generic[MessageType]):
 
     `message_id` is what `mark_read` takes (None for a turn). `handle` names the question or meeting. `owed`
     items stay listed after they were read. `dead_letter` flags a message that its handler failed on.
+    `hop`: how many messages led to it.
     """
 
     kind: InboxItemKind
@@ -387,6 +407,7 @@ class InboxItem(Model, Generic[MessageType]):
     shown: bool = False
     owed: bool = False
     late: bool = False
+    hop: int = 0
     dead_letter: bool = False
     question_id: UUID | None = None
     reply_by: datetime | None = None

@@ -9,6 +9,7 @@ from uuid import UUID
 from agent_messaging.content import encode_metadata
 from agent_messaging.engine import Engine
 from agent_messaging.errors import HandlerNotRegisteredError, InboxFullError, InvalidArgumentError
+from agent_messaging.handling import next_hop
 from agent_messaging.identifiers import new_id
 from agent_messaging.outbox import key_for
 from agent_messaging.sending import first_result, not_to_oneself, stored
@@ -67,7 +68,8 @@ class OneWayMessenger(Generic[M]):
         Raises:
             AgentNotFoundError: the sender or a recipient does not exist.
             HandlerNotRegisteredError: a recipient has no live handler and has never read an inbox; nothing
-                was sent. InboxFullError, InvalidMessageError, IdempotencyConflictError: nothing was sent.
+                was sent. SilencedError, HopLimitError, ExchangeBudgetError, InboxFullError,
+                InvalidMessageError, IdempotencyConflictError: nothing was sent.
         """
         engine = self._engine
         await engine.ready()
@@ -88,7 +90,7 @@ class OneWayMessenger(Generic[M]):
                 raise
             return first[0] if alone else first
         rows = tuple(
-            NewMessage(new_id(), MessageKind.ONE_WAY, sender.id, recipient.id, content, extra)
+            NewMessage(new_id(), MessageKind.ONE_WAY, sender.id, recipient.id, content, extra, hop=next_hop.get())
             for recipient in recipients
         )
         engine.presence.seen(sender.id)

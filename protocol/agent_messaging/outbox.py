@@ -14,7 +14,7 @@ from agent_messaging.measures import Counts, Settled
 from agent_messaging.traced_coalescing import coalescer
 from agent_messaging.waiting import Waiting, agent_topic, question_topic
 from agent_messaging_db import conversations, inbox
-from agent_messaging_db.conversations import Answering, OutcomeRow, Sending, Verdict
+from agent_messaging_db.conversations import UNLIMITED, Answering, Limits, OutcomeRow, Sending, Verdict
 from agent_messaging_db.keys import Key
 from agent_messaging_db.pool import Connection, Database
 
@@ -30,11 +30,20 @@ class Outbox:
     middle.
     """
 
-    def __init__(self, database: Database, waiting: Waiting, *, process: UUID, counts: Counts | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        waiting: Waiting,
+        *,
+        process: UUID,
+        counts: Counts | None = None,
+        limits: Limits = UNLIMITED,
+    ) -> None:
         self._database = database
         self._waiting = waiting
         self._process = process
         self._counts = counts or Counts()
+        self._limits = limits
         self.send = coalescer(self._send, apart=_key_of, undo=self._unawait)
         self.answer = coalescer(self._answer, apart=_key_of)
         self.outcome = coalescer(self._outcomes)
@@ -56,7 +65,7 @@ class Outbox:
 
     async def _send(self, batch: Sequence[Sending]) -> list[Verdict]:
         async def send(connection: Connection, again: bool) -> list[Verdict]:
-            return await conversations.send_messages(connection, batch=batch, again=again)
+            return await conversations.send_messages(connection, batch=batch, again=again, limits=self._limits)
 
         try:
             verdicts = await self._database.run(send)
@@ -68,6 +77,7 @@ class Outbox:
             if verdict.verdict == "sent":
                 for message in sending.messages:
                     self._counts.messages[message.kind] += 1
+            self._counts.refused(verdict.verdict)
         return verdicts
 
     def _unawait(self, sending: Sending, _verdict: Verdict) -> None:
@@ -91,6 +101,7 @@ class Outbox:
             if (settled := _SETTLED.get(verdict.verdict)) is not None:
                 self._counts.messages[row.kind] += 1
                 self._counts.settled[settled] += 1
+            self._counts.refused(verdict.verdict)
         return verdicts
 
     async def _outcomes(self, batch: Sequence[UUID]) -> list[OutcomeRow | None]:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from agent_messaging.engine import Engine
 from agent_messaging.errors import IdempotencyConflictError, InvalidArgumentError, InvalidSessionStateError
+from agent_messaging.etiquette import refusal
 from agent_messaging_db import keys
 from agent_messaging_db.conversations import Sending
 from agent_messaging_db.errors import Conflict
@@ -26,7 +27,8 @@ def not_to_oneself(sender: IdentityRow, recipients: Iterable[IdentityRow]) -> No
 async def stored(engine: Engine[Any], sending: Sending) -> list[UUID]:
     """Send, and give the ids of the messages: those of the first call if its key was used before.
 
-    Raises IdempotencyConflictError, and InvalidSessionStateError when too many questions are open.
+    Raises IdempotencyConflictError, InvalidSessionStateError when too many questions are open, and what etiquette
+    refuses: SilencedError, HopLimitError, ExchangeBudgetError.
     """
     try:
         verdict = await engine.outbox.send(sending)
@@ -43,7 +45,8 @@ async def stored(engine: Engine[Any], sending: Sending) -> list[UUID]:
         case "replayed":
             return replayed(verdict.result)
         case _:
-            raise conflicting(sending.key)
+            refused = await refusal(engine, sending, verdict)
+            raise conflicting(sending.key) if refused is None else refused
 
 
 async def first_result(engine: Engine[Any], key: Key | None) -> list[UUID] | None:

@@ -11,6 +11,7 @@ from agent_messaging.following import Follower
 from agent_messaging.inbox import Inbox
 from agent_messaging.meetings import MeetingManager
 from agent_messaging.one_way import OneWayMessenger
+from agent_messaging.silences import Silences
 from agent_messaging.sync_conversation import SyncConversation
 from agent_messaging.tasks import Tasks
 from agent_messaging.tokens import Tokens
@@ -29,3 +30,4 @@ class Services(Generic[M]):
     follower: Follower[M]
     tasks: Tasks
     tokens: Tokens
+    silences: Silences

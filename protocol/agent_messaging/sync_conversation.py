@@ -55,8 +55,9 @@ class SyncConversation(Generic[M]):
                 the inbox. ConversationEndedError: the conversation was ended while waiting.
                 QuestionDeclinedError: the recipient declined; HandlerFailedError: its handler failed on every
                 attempt. WaitInterruptedError: something else needs the sender (with `interruptible`).
-                InvalidSessionStateError: 8 questions to this recipient are open already. InboxFullError,
-                InvalidMessageError, IdempotencyConflictError: nothing was sent.
+                InvalidSessionStateError: 8 questions to this recipient are open already. SilencedError,
+                HopLimitError, ExchangeBudgetError, InboxFullError, InvalidMessageError,
+                IdempotencyConflictError: nothing was sent.
         """
         answer = await self.ask(
             sender_external_id,
@@ -151,8 +152,8 @@ class SyncConversation(Generic[M]):
             AgentNotFoundError: the sender or the recipient does not exist.
             SessionNotFoundError: the two have no live conversation, and no question waits.
             InvalidSessionStateError: the recipient is not waiting: nothing was asked, or it was settled.
-                Nothing was stored. MessageNotFoundError: `question_id` is no question of the recipient to the
-                sender.
+                Nothing was stored. SilencedError: the sender is silenced. MessageNotFoundError: `question_id`
+                is no question of the recipient to the sender.
         """
         answered = await self.answer(
             sender_external_id,

@@ -17,6 +17,7 @@ _HANDLE = re.compile(r"\b([mqc])(?=[a-z]*\d)[0-9a-z]{3,8}\b")
 _MARK = re.compile(r"(?<=\[)(/?)[0-9a-f]{6}(?=[ \]])")
 _AGE = re.compile(r"just now|\b\d+ (?:s|min|h) ago\b")
 _TIME = re.compile(r"\b\d+(?:\.\d+)? (?:s|min|h)\b")
+_HOP = re.compile(r', hop \d+|"hop": \d+, |, "hop": \d+')
 _SECONDS = re.compile(r'("seconds_left": )\d+')
 
 
@@ -60,6 +61,8 @@ class Transcript:
         self.note(heading, f"! {error.error.code} {error.error.message}")
 
     def _plain(self, text: str) -> str:
+        # On a slow machine the minute passes within which one message follows from another.
+        text = _HOP.sub("", text)
         text = _MARK.sub(r"\1#", text)  # before the handles: a mark may look like one
         text = _HANDLE.sub(self._numbered, text)
         text = _TIME.sub("#", _AGE.sub("# ago", text))

@@ -1,5 +1,6 @@
 -- name: send_messages
-SELECT * FROM send_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16);
+SELECT * FROM send_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
+                            $17::int[], $18::int, $19::float8, $20::int, $21::int, $22::float8);
 
 -- name: answer_questions
 SELECT * FROM answer_questions($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
@@ -80,14 +81,14 @@ ORDER BY s.type, s.created_at DESC;
 
 -- name: conversation_after
 SELECT m.id, m.pair_id, m.seq, m.session_id, m.meeting_id, m.sender_id, m.recipient_id, m.kind, m.content, m.metadata,
-       m.reply_to, m.late, m.created_at, d.read_at
+       m.reply_to, m.late, m.hop, m.created_at, d.read_at
 FROM messages m JOIN pairs p ON p.id = m.pair_id LEFT JOIN deliveries d ON d.message_id = m.id
 WHERE p.low_id = least($1::uuid, $2::uuid) AND p.high_id = greatest($1::uuid, $2::uuid) AND m.seq > $3
 ORDER BY m.seq LIMIT $4;
 
 -- name: conversation_latest
 SELECT m.id, m.pair_id, m.seq, m.session_id, m.meeting_id, m.sender_id, m.recipient_id, m.kind, m.content, m.metadata,
-       m.reply_to, m.late, m.created_at, d.read_at
+       m.reply_to, m.late, m.hop, m.created_at, d.read_at
 FROM messages m JOIN pairs p ON p.id = m.pair_id LEFT JOIN deliveries d ON d.message_id = m.id
 WHERE p.low_id = least($1::uuid, $2::uuid) AND p.high_id = greatest($1::uuid, $2::uuid)
 ORDER BY m.seq DESC LIMIT $3;

@@ -1,6 +1,7 @@
 -- name: claim
 -- For each agent in $1, claim up to $2 deliveries that nobody is handling: oldest first. Answers are for whoever waits or reads.
 -- Without a lease of its own ($3), a process claims nothing: others could claim it as well.
+-- The handler of an agent that is silenced rests: nothing is claimed for it.
 -- $4: how many attempts a delivery gets; one that has had them all comes back with exhausted = true, to be given up.
 WITH wanted AS (
     SELECT picked.message_id
@@ -14,11 +15,13 @@ WITH wanted AS (
         ORDER BY d.id LIMIT w.free FOR UPDATE OF d SKIP LOCKED
     ) picked
     WHERE EXISTS (SELECT FROM processes p WHERE p.id = $3 AND p.lease_until > clock_timestamp())
+      AND NOT EXISTS (SELECT FROM silences s WHERE s.until > clock_timestamp()
+                      AND s.subject_id IN (w.agent_id, (SELECT a.organization_id FROM agents a WHERE a.id = w.agent_id)))
 ), claimed AS (
     UPDATE deliveries d SET claimed_by = $3, attempt = d.attempt + 1 FROM wanted WHERE d.message_id = wanted.message_id
     RETURNING d.message_id, d.id, d.attempt
 )
-SELECT m.id, m.sender_id, m.recipient_id, m.kind, m.content, m.metadata, m.session_id, m.meeting_id,
+SELECT m.id, m.sender_id, m.recipient_id, m.kind, m.content, m.metadata, m.session_id, m.meeting_id, m.hop,
        c.attempt, c.attempt > $4 AS exhausted, q.state AS question_state, q.reply_by
 FROM claimed c JOIN messages m ON m.id = c.message_id LEFT JOIN questions q ON q.id = m.id
 ORDER BY c.id;
@@ -68,9 +71,12 @@ SELECT message_id, recipient_id, question_id FROM dead_letter($1, $2, $3, $4);
 
 -- name: agents_with_work
 -- Of these agents, those with a delivery that a handler could take now.
-SELECT a FROM unnest($1::uuid[]) AS a WHERE EXISTS (
+SELECT w.agent_id FROM unnest($1::uuid[]) AS w (agent_id)
+WHERE NOT EXISTS (SELECT FROM silences s WHERE s.until > clock_timestamp()
+                  AND s.subject_id IN (w.agent_id, (SELECT a.organization_id FROM agents a WHERE a.id = w.agent_id)))
+  AND EXISTS (
     SELECT FROM deliveries d
-    WHERE d.recipient_id = a AND d.read_at IS NULL AND d.dead_at IS NULL
+    WHERE d.recipient_id = w.agent_id AND d.read_at IS NULL AND d.dead_at IS NULL
       AND d.kind IN ('one_way', 'async', 'question', 'invitation')
       AND (d.retry_at IS NULL OR d.retry_at <= clock_timestamp())
       AND NOT EXISTS (SELECT FROM processes p WHERE p.id = d.claimed_by AND p.lease_until > clock_timestamp()));

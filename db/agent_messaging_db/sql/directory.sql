@@ -24,7 +24,7 @@ ON CONFLICT (external_id) DO NOTHING RETURNING id;
 SELECT a.id, a.external_id, a.organization_id, o.external_id AS organization_external_id, a.name, a.created_at, a.updated_at,
        a.reads_inbox, p.has_handler,
        p.is_attached OR coalesce(a.last_call_at > clock_timestamp() - interval '60 seconds', false) AS online,
-       a.last_seen_at
+       a.last_seen_at, s.until IS NOT NULL AS silenced, nullif(s.until, 'infinity') AS silenced_until
 FROM agents a
 JOIN organizations o ON o.id = a.organization_id
 CROSS JOIN LATERAL (
@@ -32,6 +32,10 @@ CROSS JOIN LATERAL (
     FROM attachments t JOIN processes r ON r.id = t.process_id AND r.lease_until > clock_timestamp()
     WHERE t.agent_id = a.id
 ) p
+CROSS JOIN LATERAL (
+    SELECT max(s.until) AS until FROM silences s
+    WHERE s.subject_id IN (a.id, a.organization_id) AND s.until > clock_timestamp()
+) s
 WHERE a.external_id = ANY ($1::text[]);
 
 -- name: list_agents
@@ -39,7 +43,7 @@ WHERE a.external_id = ANY ($1::text[]);
 SELECT a.id, a.external_id, a.organization_id, o.external_id AS organization_external_id, a.name, a.created_at, a.updated_at,
        a.reads_inbox, p.has_handler,
        p.is_attached OR coalesce(a.last_call_at > clock_timestamp() - interval '60 seconds', false) AS online,
-       a.last_seen_at
+       a.last_seen_at, s.until IS NOT NULL AS silenced, nullif(s.until, 'infinity') AS silenced_until
 FROM agents a
 JOIN organizations o ON o.id = a.organization_id
 CROSS JOIN LATERAL (
@@ -47,6 +51,10 @@ CROSS JOIN LATERAL (
     FROM attachments t JOIN processes r ON r.id = t.process_id AND r.lease_until > clock_timestamp()
     WHERE t.agent_id = a.id
 ) p
+CROSS JOIN LATERAL (
+    SELECT max(s.until) AS until FROM silences s
+    WHERE s.subject_id IN (a.id, a.organization_id) AND s.until > clock_timestamp()
+) s
 WHERE $1::uuid IS NULL OR a.organization_id = $1
 ORDER BY o.external_id, a.external_id
 LIMIT $2;
@@ -61,7 +69,7 @@ WHERE external_id = ANY ($1::text[]) OR id = ANY ($2::uuid[]);
 SELECT a.id, a.external_id, a.organization_id, o.external_id AS organization_external_id, a.name, a.created_at, a.updated_at,
        a.reads_inbox, p.has_handler,
        p.is_attached OR coalesce(a.last_call_at > clock_timestamp() - interval '60 seconds', false) AS online,
-       a.last_seen_at
+       a.last_seen_at, s.until IS NOT NULL AS silenced, nullif(s.until, 'infinity') AS silenced_until
 FROM agents a
 JOIN organizations o ON o.id = a.organization_id
 CROSS JOIN LATERAL (
@@ -69,6 +77,10 @@ CROSS JOIN LATERAL (
     FROM attachments t JOIN processes r ON r.id = t.process_id AND r.lease_until > clock_timestamp()
     WHERE t.agent_id = a.id
 ) p
+CROSS JOIN LATERAL (
+    SELECT max(s.until) AS until FROM silences s
+    WHERE s.subject_id IN (a.id, a.organization_id) AND s.until > clock_timestamp()
+) s
 WHERE (a.organization_id = $1 OR a.organization_id IN (
           SELECT f.allows_id FROM organization_permissions f
           JOIN organization_permissions b ON b.organization_id = f.allows_id AND b.allows_id = f.organization_id

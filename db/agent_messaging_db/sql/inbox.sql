@@ -7,7 +7,7 @@ FROM unnest($1::uuid[]) AS a;
 -- name: page
 -- Unread deliveries of an agent after position $4, oldest first, with their messages; what a live process has claimed is
 -- left out.
-SELECT m.id, m.sender_id, m.recipient_id, m.kind, m.content, m.metadata, m.seq, m.meeting_id, m.reply_to, m.late, m.created_at,
+SELECT m.id, m.sender_id, m.recipient_id, m.kind, m.content, m.metadata, m.seq, m.meeting_id, m.reply_to, m.late, m.hop, m.created_at,
        d.id AS position, d.read_at, d.shown_at, d.dead_at, d.attempt,
        q.id AS question_id, q.number AS question_number,
        CASE WHEN q.state = 'open' AND q.reply_by <= clock_timestamp() THEN 'expired' ELSE q.state END AS question_state,
@@ -31,7 +31,7 @@ SELECT count(*) FROM (
 
 -- name: owed_questions
 -- Open questions to an agent that it has acknowledged and not answered.
-SELECT m.id, m.sender_id, m.recipient_id, m.kind, m.content, m.metadata, m.seq, m.meeting_id, m.reply_to, m.late, m.created_at,
+SELECT m.id, m.sender_id, m.recipient_id, m.kind, m.content, m.metadata, m.seq, m.meeting_id, m.reply_to, m.late, m.hop, m.created_at,
        d.id AS position, d.read_at, d.shown_at, d.dead_at, d.attempt,
        q.id AS question_id, q.number AS question_number, q.state AS question_state,
        q.reply_by, NULL::bigint AS meeting_number, NULL::text AS meeting_title, NULL::text AS meeting_phase,
@@ -66,13 +66,13 @@ WITH picked AS (
     RETURNING d.message_id, d.id
 )
 SELECT m.id, m.pair_id, m.seq, m.session_id, m.meeting_id, m.sender_id, m.recipient_id, m.kind, m.content, m.metadata,
-       m.reply_to, m.late, m.created_at, clock_timestamp() AS read_at
+       m.reply_to, m.late, m.hop, m.created_at, clock_timestamp() AS read_at
 FROM marked JOIN messages m ON m.id = marked.message_id ORDER BY marked.id;
 
 -- name: peek
 -- The same messages, left unread.
 SELECT m.id, m.pair_id, m.seq, m.session_id, m.meeting_id, m.sender_id, m.recipient_id, m.kind, m.content, m.metadata,
-       m.reply_to, m.late, m.created_at, d.read_at
+       m.reply_to, m.late, m.hop, m.created_at, d.read_at
 FROM deliveries d JOIN messages m ON m.id = d.message_id
 WHERE d.recipient_id = $1 AND d.read_at IS NULL AND ($2::uuid IS NULL OR d.sender_id = $2) AND NOT d.poison
   AND d.kind = ANY ($4::text[])
@@ -96,8 +96,16 @@ UPDATE deliveries SET read_at = NULL WHERE message_id = ANY ($1::uuid[]);
 UPDATE deliveries SET read_at = NULL, poison = true, error = $2 WHERE message_id = ANY ($1::uuid[]);
 
 -- name: mark_shown
-UPDATE deliveries SET shown_at = clock_timestamp()
-WHERE recipient_id = $1 AND message_id = ANY ($2::uuid[]) AND shown_at IS NULL;
+-- What came unasked counts, from now on for a while, as the cause of what the agent sends.
+WITH shown AS (
+    UPDATE deliveries SET shown_at = clock_timestamp()
+    WHERE recipient_id = $1 AND message_id = ANY ($2::uuid[]) AND shown_at IS NULL
+    RETURNING message_id, kind
+)
+UPDATE agents a SET heard_hop = h.hop, heard_at = clock_timestamp()
+FROM (SELECT max(m.hop) AS hop FROM shown JOIN messages m ON m.id = shown.message_id
+      WHERE shown.kind NOT IN ('answer', 'decline')) h
+WHERE a.id = $1 AND h.hop IS NOT NULL;
 
 -- name: mark_turns_shown
 -- $3: since when the agent has the floor of each meeting, so that a later turn is not taken for the one that was shown.

@@ -1,17 +1,19 @@
 -- name: insert_meeting
--- A meeting, its members in order, and an invitation to each of them. Deadlines are seconds from now.
+-- A meeting, its members in order, and an invitation to each of them. Deadlines are seconds from now. Nothing is created for
+-- a host that is silenced.
 WITH meeting AS (
     INSERT INTO meetings (id, host_id, title, agenda, turn_duration, offer_timeout, quorum, start_by, deadline, max_turns, created_at)
     SELECT $1, $2, $3, $4, $5, $6, $7, t.now + make_interval(secs => $8), t.now + make_interval(secs => $9), $10, t.now
-    FROM (SELECT clock_timestamp() AS now) t
+    FROM (SELECT clock_timestamp() AS now) t, silenced_at_last($2) AS silenced_until
+    WHERE silenced_until IS NULL
     RETURNING id, host_id, number, created_at
 ), members AS (
     INSERT INTO meeting_members (meeting_id, agent_id, invitation_id, position)
     SELECT meeting.id, a.agent_id, a.invitation_id, a.position - 1
     FROM meeting, unnest($11::uuid[], $12::uuid[]) WITH ORDINALITY AS a (agent_id, invitation_id, position)
 ), invitations AS (
-    INSERT INTO messages (id, meeting_id, sender_id, recipient_id, kind, metadata, created_at)
-    SELECT i.id, meeting.id, meeting.host_id, i.agent_id, 'invitation', $13, meeting.created_at
+    INSERT INTO messages (id, meeting_id, sender_id, recipient_id, kind, metadata, created_at, hop)
+    SELECT i.id, meeting.id, meeting.host_id, i.agent_id, 'invitation', $13, meeting.created_at, $16
     FROM meeting, unnest($12::uuid[], $11::uuid[]) AS i (id, agent_id)
 ), delivered AS (
     INSERT INTO deliveries (message_id, recipient_id, sender_id, kind)
@@ -24,11 +26,14 @@ WITH meeting AS (
 SELECT number FROM meeting;
 
 -- name: get_meeting
--- A meeting and its members, as of one moment of the database's clock.
+-- A meeting, its members and which of them are silenced, as of one moment of the database's clock.
 SELECT g.id, g.number, g.host_id, g.title, g.agenda, g.phase, g.reason, g.outcome, g.turn_duration, g.offer_timeout, g.quorum,
        g.start_by, g.deadline, g.max_turns, g.turn, g.floor, g.holder_id, g.floor_at, g.floor_deadline, g.seen_seq, g.last_seq,
        g.version, g.created_at, g.started_at, g.ended_at, clock_timestamp() AS now,
-       ARRAY(SELECT b FROM meeting_members b WHERE b.meeting_id = g.id ORDER BY b.position) AS members
+       ARRAY(SELECT b FROM meeting_members b WHERE b.meeting_id = g.id ORDER BY b.position) AS members,
+       CASE WHEN EXISTS (SELECT FROM silences WHERE until > clock_timestamp())
+            THEN ARRAY(SELECT b.agent_id FROM meeting_members b
+                       WHERE b.meeting_id = g.id AND silenced_until(b.agent_id) IS NOT NULL) END AS silenced
 FROM meetings g WHERE g.id = $1;
 
 -- name: lock_meeting

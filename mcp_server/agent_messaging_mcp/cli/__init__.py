@@ -11,6 +11,7 @@ from agent_messaging_mcp.cli.hook import hook
 from agent_messaging_mcp.cli.main import main
 from agent_messaging_mcp.cli.organizations import organization
 from agent_messaging_mcp.cli.serve import serve
+from agent_messaging_mcp.cli.silences import silence, unsilence
 from agent_messaging_mcp.cli.tokens import token
 from agent_messaging_mcp.cli.watch import watch
 
@@ -20,6 +21,8 @@ main.add_command(serve)
 main.add_command(organization)
 main.add_command(agent)
 main.add_command(token)
+main.add_command(silence)
+main.add_command(unsilence)
 main.add_command(doctor)
 main.add_command(watch)
 main.add_command(hook)

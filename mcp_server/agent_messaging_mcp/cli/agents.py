@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agent_messaging_mcp.cli.opening import as_json, show_json, show_table, with_library
+from agent_messaging_mcp.cli.opening import as_json, minute, show_json, show_table, with_library
 
 if TYPE_CHECKING:
     from agent_messaging import AgentMessaging
@@ -90,6 +90,8 @@ def list_(organization: str | None, as_json: bool) -> None:
 def _presence(agent: Agent) -> str:
     from agent_messaging_mcp.text import ago
 
+    if agent.silenced:
+        return "silenced" if agent.silenced_until is None else f"silenced until {minute(agent.silenced_until)}"
     if agent.online:
         return "online"
     return "never seen" if agent.last_seen_at is None else f"seen {ago(agent.last_seen_at)}"

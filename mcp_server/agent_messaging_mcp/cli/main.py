@@ -105,7 +105,7 @@ def _serve_stdio(settings: Settings) -> None:
     from agent_messaging_mcp.stdio import serve
 
     async def run() -> None:
-        service = Service(opened_for(settings.agent, settings.organization))
+        service = Service(opened_for(settings.agent, settings.organization, exchange_budget=settings.exchange_budget))
         server, desk = build_server(settings, service, always(settings.agent))
         await serve(server, service, desk.waits)
 

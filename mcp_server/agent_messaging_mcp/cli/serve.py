@@ -87,7 +87,7 @@ def _serve(settings: Settings) -> None:
         raise click.ClickException(f"cannot listen on {settings.host} port {settings.port}: {taken.strerror}") from None
     host, port = listening.getsockname()[:2]
     place = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    server = app.build(settings, Service(opened(configured(Config))))
+    server = app.build(settings, Service(opened(configured(Config), exchange_budget=settings.exchange_budget)))
     if settings.log_format == "json":
         logger.warning("listening", extra={"url": f"{place}/mcp"})
     else:

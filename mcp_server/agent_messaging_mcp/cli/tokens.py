@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from agent_messaging_mcp.cli.lifetimes import lifetime
 from agent_messaging_mcp.cli.opening import as_json, minute, show_json, show_table, with_library
 
 if TYPE_CHECKING:
     from agent_messaging import AgentMessaging
     from agent_messaging.models import NewToken, Token
-
-_LIFETIME = re.compile(r"([0-9]{1,9})([smhdw])")
-_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-
-
-def _lifetime(_context: click.Context, _parameter: click.Parameter, text: str) -> float | None:
-    """Read how long a token lives; in seconds, None for ever."""
-    if text == "never":
-        return None
-    written = _LIFETIME.fullmatch(text)
-    if written is None or not int(written[1]):
-        raise click.BadParameter("write it like 30s, 15m, 12h, 90d or 2w, or `never`")
-    return float(int(written[1]) * _SECONDS[written[2]])
 
 
 @click.group()
@@ -36,8 +23,8 @@ def token() -> None:
 @click.argument("agent")
 @click.option(
     "--expires",
-    "lifetime",
-    callback=_lifetime,
+    "expires_in",
+    callback=lifetime,
     default="90d",
     show_default=True,
     metavar="LIFETIME",
@@ -45,14 +32,14 @@ def token() -> None:
 )
 @click.option("--name", default="", help='A label for people, such as "alice\'s laptop".')
 @as_json
-def create(agent: str, lifetime: float | None, name: str, as_json: bool) -> None:
+def create(agent: str, expires_in: float | None, name: str, as_json: bool) -> None:
     """Make a token for AGENT and print it, this once.
 
     Standard output has the token alone; what to do with it is said on standard error.
     """
 
     async def work(sdk: AgentMessaging[Any]) -> NewToken:
-        return await sdk.tokens.create(agent, expires_in=lifetime, name=name)
+        return await sdk.tokens.create(agent, expires_in=expires_in, name=name)
 
     made = with_library(work)
     if as_json:

@@ -120,6 +120,9 @@ def message_entry(with_agent: str, message: Message[Any], start: int = 0) -> Ent
     """One message of a conversation, its text from character `start` on."""
     facts: dict[str, Json] = {"seq": message.seq, "from": message.sender, "sent": ago(message.created_at)}
     late = ", late" if message.late else ""
+    if message.hop:
+        facts["hop"] = message.hop
+        late += f", hop {message.hop}"
     if message.late:
         facts["late"] = True
 

@@ -20,7 +20,11 @@ _LONGEST_NAME = 100
 
 
 def presence(agent: Agent) -> str:
-    """`online`, `away, last seen 41 min ago`, `never seen`."""
+    """`online`, `away, last seen 41 min ago`, `never seen`; `online, silenced` if an operator lets it write nothing."""
+    return f"{_seen(agent)}, silenced" if agent.silenced else _seen(agent)
+
+
+def _seen(agent: Agent) -> str:
     if agent.online:
         return "online"
     seen = f"away, last seen {ago(agent.last_seen_at)}" if agent.last_seen_at else "never seen"

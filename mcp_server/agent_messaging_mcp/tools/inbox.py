@@ -133,6 +133,8 @@ def entry_of(item: Item) -> Entry:
         facts["sent"] = ago(item.created_at)
     if item.seconds_left is not None:
         facts["seconds_left"] = round(item.seconds_left)
+    if item.hop:
+        facts["hop"] = item.hop
     for flag in ("late", "dead_letter"):
         if getattr(item, flag):
             facts[flag] = True
@@ -146,6 +148,7 @@ def entry_of(item: Item) -> Entry:
 def _label(item: Item) -> str:
     left = "" if item.seconds_left is None else f", {span(item.seconds_left)} left"
     sent = "" if item.created_at is None else f", {ago(item.created_at)}"
+    sent += f", hop {item.hop}" if item.hop else ""
     match str(item.kind):
         case "question":
             owed = ", still unanswered" if item.read else ""

@@ -92,6 +92,7 @@ class RefusalReason(StrEnum):
     NEXT_SPEAKER_IS_ONESELF = "next_speaker_is_oneself"
     NEW_HOST_NOT_A_MEMBER = "new_host_not_a_member"
     NEW_HOST_NOT_ATTENDING = "new_host_not_attending"
+    SILENCED = "silenced"
 
     DUPLICATE_AGENTS = "duplicate_agents"
     TOO_FEW_AGENTS = "too_few_agents"

@@ -8,6 +8,7 @@ from tools.mutants.planted import (
     clocks,
     content,
     conversations,
+    etiquette,
     handlers,
     http,
     interleavings,
@@ -42,5 +43,6 @@ ALL: tuple[Mutant, ...] = (
     *http.MUTANTS,
     *rendering.MUTANTS,
     *limits.MUTANTS,
+    *etiquette.MUTANTS,
     *secrets.MUTANTS,
 )

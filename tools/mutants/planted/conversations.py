@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tools.mutants.mutant import Mutant
 
-_FUNCTIONS = "db/agent_messaging_db/migrations/0002_functions.sql"
+_FUNCTIONS = "db/agent_messaging_db/migrations/0005_etiquette.sql"
 _INBOX = "db/agent_messaging_db/sql/inbox.sql"
 
 MUTANTS = (

@@ -52,8 +52,8 @@ FROM (SELECT d.message_id FROM deliveries d JOIN unnest($1::uuid[], $2::int[]) A
         sentence="A process whose lease has run out takes messages, which others take as well.",
         file=_DELIVERIES,
         old="    WHERE EXISTS (SELECT FROM processes p WHERE p.id = $3 AND p.lease_until > clock_timestamp())\n"
-        "), claimed AS (\n",
-        new="    WHERE $3::uuid IS NOT NULL\n), claimed AS (\n",
+        "      AND NOT EXISTS (SELECT FROM silences",
+        new="    WHERE $3::uuid IS NOT NULL\n      AND NOT EXISTS (SELECT FROM silences",
         caught_by=("tests/protocol/test_handler_failures.py::test_a_process_without_a_lease_claims_nothing",),
     ),
     Mutant(

@@ -236,8 +236,8 @@ MUTANTS = (
         promise="R2",
         sentence="A batch whose reply was lost is sent again as if it were new, under new ids.",
         file="protocol/agent_messaging/outbox.py",
-        old="            return await conversations.send_messages(connection, batch=batch, again=again)\n",
-        new="            return await conversations.send_messages(connection, batch=batch, again=False)\n",
+        old="await conversations.send_messages(connection, batch=batch, again=again, limits",
+        new="await conversations.send_messages(connection, batch=batch, again=False, limits",
         caught_by=(f"{_CUT}[after]",),
     ),
     Mutant(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tools.mutants.mutant import Mutant
 
 _OUTBOX = "protocol/agent_messaging/outbox.py"
-_FUNCTIONS = "db/agent_messaging_db/migrations/0002_functions.sql"
+_FUNCTIONS = "db/agent_messaging_db/migrations/0005_etiquette.sql"
 _KEYS = "tests/protocol/test_idempotency.py::"
 
 MUTANTS = (
@@ -43,7 +43,7 @@ MUTANTS = (
         name="a-key-of-a-moment",
         promise="R2",
         sentence="A key is forgotten at once, so a retry that comes a little later sends again.",
-        file=_FUNCTIONS,
+        file="db/agent_messaging_db/migrations/0002_functions.sql",
         old="        WHERE k.created_at < clock_timestamp() - interval '24 hours';\n",
         new="        WHERE k.created_at < clock_timestamp();\n",
         caught_by=(f"{_KEYS}test_the_same_key_and_payload_give_the_first_result_and_send_nothing",),
@@ -53,8 +53,8 @@ MUTANTS = (
         promise="R2",
         sentence="A retry is recognised, is given the first result, and is sent again all the same.",
         file=_FUNCTIONS,
-        old="                v_skip := v_skip || operation;\n",
-        new="",
+        old="                v_skip := v_skip || operation;\n                RETURN NEXT;\n",
+        new="                RETURN NEXT;\n",
         caught_by=(f"{_KEYS}test_ten_retries_at_once_send_once",),
     ),
     Mutant(
@@ -88,11 +88,11 @@ MUTANTS = (
         file="db/agent_messaging_db/conversations.py",
         old="""\
     for row in found:
-        verdicts[row["operation"]] = Verdict(row["verdict"], row["result"])
+        verdicts[row["operation"]] = Verdict(
 """,
         new="""\
     for number, row in enumerate(found):
-        verdicts[number] = Verdict(row["verdict"], row["result"])
+        verdicts[number] = Verdict(
 """,
         caught_by=("tests/db/test_batches.py::test_of_retries_among_new_messages_each_gets_its_own_first_result",),
     ),
