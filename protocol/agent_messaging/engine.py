@@ -26,6 +26,7 @@ from agent_messaging.presence import Presence
 from agent_messaging.room import Room
 from agent_messaging.waiting import Waiting, Window
 from agent_messaging_db import inbox, presence, server, sync_points
+from agent_messaging_db.carrier import Wakeups
 from agent_messaging_db.errors import AddressError, DatabaseUnavailable, SchemaError
 from agent_messaging_db.migrate import check, migrate
 from agent_messaging_db.pool import Connection, Database
@@ -78,13 +79,13 @@ class Engine(Generic[M]):
                 await _check_server(connection)
                 await (migrate(connection) if self.config.auto_migrate else check(connection))
                 await presence.renew_lease(connection, process=self.process, seconds=self.config.handler_lease)
+                wakeups = await self._carrier(connection)
         except (SchemaError, AddressError) as error:
             await self._shut()
             raise ConfigurationError(str(error)) from error
         except BaseException:
             await self._shut()
             raise
-        wakeups = PostgresWakeups(self.database, self._address.locate_listener, process=self.process)
         self.measures.listen_to(wakeups)
         self.waiting = Waiting(wakeups, self.counts)
         self.outbox = Outbox(self.database, self.waiting, process=self.process, counts=self.counts)
@@ -92,6 +93,18 @@ class Engine(Generic[M]):
         await self.waiting.start()
         self.lease.start()
         self.is_open = True
+
+    async def _carrier(self, connection: Connection) -> Wakeups:
+        if (urls := self.config.wakeups_address) is None:
+            return PostgresWakeups(self.database, self._address.locate_listener, process=self.process)
+        try:
+            # Only here: the client is an extra, and nobody pays for it who does not use it.
+            from agent_messaging_db.nats_wakeups import NatsWakeups
+        except ImportError:
+            raise ConfigurationError(
+                "WAKEUPS_URL needs the NATS client: pip install 'agent-messaging[nats]'"
+            ) from None
+        return NatsWakeups(urls, installation=await server.installation(connection), process=self.process)
 
     async def close(self, *, claims_of: Iterable[UUID] = ()) -> None:
         """End the waits, finish the writes, leave the process registry. `claims_of`: agents with a handler

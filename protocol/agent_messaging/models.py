@@ -411,3 +411,16 @@ class NewToken(Model):
 
     token: str = Field(repr=False)
     info: Token
+
+
+class Pruned(Model):
+    """What `prune` removed, or would have. `questions` are among the `messages`, and so are their answers; `events` is
+    what happened in the `meetings`; `sessions` are the ended ones of which nothing was left.
+    """
+
+    older_than: datetime
+    messages: int = 0
+    questions: int = 0
+    meetings: int = 0
+    events: int = 0
+    sessions: int = 0

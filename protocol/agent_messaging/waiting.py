@@ -17,9 +17,9 @@ from uuid import UUID
 
 from agent_messaging.measures import Counts, WaitEnd
 from agent_messaging_db import sync_points
+from agent_messaging_db.carrier import Wakeups
 from agent_messaging_db.errors import DatabaseUnavailable
 from agent_messaging_db.sync_points import SyncPoint
-from agent_messaging_db.wakeups import Wakeups
 
 Found = TypeVar("Found")
 Taken = TypeVar("Taken")
@@ -138,6 +138,11 @@ class Waiting:
     def hears(self) -> bool:
         """Whether the wake-ups of other processes arrive; if not, the sweep finds what they would have told."""
         return self._wakeups.hears
+
+    @property
+    def must_hear(self) -> bool:
+        """Whether a process that does not hear should get no work."""
+        return self._wakeups.is_needed
 
     @property
     def topics(self) -> list[str]:

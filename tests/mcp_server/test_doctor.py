@@ -654,3 +654,14 @@ async def test_a_check_that_breaks_is_a_finding_and_the_others_are_made_all_the_
     found = await examined(DATABASE_URL=dsn)
     told(found[Check.CLOCK], Result.FAILING, "could not be looked at (TypeError", "again")
     assert {finding.result for check, finding in found.items() if check is not Check.CLOCK} == {Result.OK}
+
+
+@pytest.mark.requirement("doctor:nats")
+async def test_wake_ups_over_nats_are_tried_where_they_are_configured(dsn: str, examined: Examine) -> None:
+    with running() as bus:
+        found = await examined(DATABASE_URL=dsn, WAKEUPS_URL=f"nats://am:{SECRET}@127.0.0.1:{bus.port}")
+        told(found[Check.CONFIGURATION], Result.OK, f"WAKEUPS_URL: 127.0.0.1:{bus.port}")
+        told(found[Check.WAKEUPS], Result.OK, "arrive over NATS after")
+        bus.stop()
+        found = await examined(DATABASE_URL=dsn, WAKEUPS_URL=f"nats://am:{SECRET}@127.0.0.1:{bus.port}")
+        told(found[Check.WAKEUPS], Result.WARNING, "no NATS server was reached", "Look at WAKEUPS_URL")

@@ -9,6 +9,7 @@ from agent_messaging_mcp.cli.database import db, migrate
 from agent_messaging_mcp.cli.doctor import doctor
 from agent_messaging_mcp.cli.main import main
 from agent_messaging_mcp.cli.organizations import organization
+from agent_messaging_mcp.cli.retention import prune
 from agent_messaging_mcp.cli.serve import serve
 from agent_messaging_mcp.cli.tokens import token
 
@@ -19,5 +20,6 @@ main.add_command(organization)
 main.add_command(agent)
 main.add_command(token)
 main.add_command(doctor)
+main.add_command(prune)
 
 __all__ = ["main"]

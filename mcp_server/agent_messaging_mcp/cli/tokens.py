@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from agent_messaging_mcp.cli.durations import seconds_of
 from agent_messaging_mcp.cli.opening import as_json, minute, show_json, show_table, with_library
 
 if TYPE_CHECKING:
     from agent_messaging import AgentMessaging
     from agent_messaging.models import NewToken, Token
 
-_LIFETIME = re.compile(r"([0-9]{1,9})([smhdw])")
-_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-
 
 def _lifetime(_context: click.Context, _parameter: click.Parameter, text: str) -> float | None:
     """Read how long a token lives; in seconds, None for ever."""
     if text == "never":
         return None
-    written = _LIFETIME.fullmatch(text)
-    if written is None or not int(written[1]):
+    if (seconds := seconds_of(text)) is None:
         raise click.BadParameter("write it like 30s, 15m, 12h, 90d or 2w, or `never`")
-    return float(int(written[1]) * _SECONDS[written[2]])
+    return seconds
 
 
 @click.group()
