@@ -1,8 +1,8 @@
 """Several processes on one PostgreSQL: where their throughput bends, with wake-ups over NOTIFY and over NATS.
 
-Each process is a program of its own with the library in it, as a server process has. It asks agents whose handlers are in
-the next process, so that every question and every answer crosses processes; with one process they stay inside. The callers
-are divided among the processes, so that the database is asked for the same in every cell.
+Each process is a program of its own with the library in it, as a server process has. It asks agents whose handlers are
+in the next process, so that every question and every answer crosses processes; with one process they stay inside. The
+callers are divided among the processes, so that the database is asked for the same in every cell.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,8 +40,8 @@ LONGEST = 170.0
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What so many processes came to, with one kind of wake-ups. `clients`: the CPUs that they kept busy; `connections`:
-    theirs to PostgreSQL; `heard`: topics of others a second; both of all processes together.
+    """What so many processes came to, with one kind of wake-ups, all of them together. `clients`: the CPUs that they
+    kept busy; `connections`: theirs to PostgreSQL; `heard`: topics of others a second.
     """
 
     wakeups: str
@@ -100,7 +100,11 @@ async def work(dsn: str, bus: str, process: int, processes: int) -> None:
         go.set()
         await asyncio.gather(*tasks)
         spent = time.perf_counter() - began
-        told = {"durations": durations, "cpu": (time.process_time() - cpu) / spent, "heard": (_heard(sdk) - heard) / spent}
+        told = {
+            "durations": durations,
+            "cpu": (time.process_time() - cpu) / spent,
+            "heard": (_heard(sdk) - heard) / spent,
+        }
         print(json.dumps(told), flush=True)
         await _told()
 
@@ -187,19 +191,19 @@ async def bus_of(directory: Path) -> AsyncGenerator[str]:
     )
     try:
         async with asyncio.timeout(20):
-            while not (told := [port for path in directory.glob("*.ports") if (port := _port(path))]):  # noqa: ASYNC110
+            while not (url := _url(directory)):  # noqa: ASYNC110 - another program has no event to set
                 await asyncio.sleep(0.02)
-        yield told[0]
+        yield url
     finally:
         server.kill()
         await server.wait()
 
 
-def _port(path: Path) -> str:
-    try:
-        return json.loads(path.read_text("utf-8"))["nats"][0]
-    except (ValueError, KeyError):
-        return ""
+def _url(directory: Path) -> str:
+    for path in directory.glob("*.ports"):
+        with suppress(ValueError, KeyError):  # half written
+            return json.loads(path.read_text("utf-8"))["nats"][0]
+    return ""
 
 
 async def prepare(dsn: str) -> None:

@@ -59,8 +59,6 @@ def _kept(place: Path, certificate: x509.Certificate, key: ec.EllipticCurvePriva
     pair = Pair(place / "certificate.pem", place / "key.pem")
     pair.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     pair.key.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return pair

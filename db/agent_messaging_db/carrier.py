@@ -35,13 +35,10 @@ logger = logging.getLogger("agent_messaging.wakeups")
 class Wakeups(Protocol):
     """Carries topics to the other processes; never late on purpose, sometimes lost.
 
-    `hears` says whether topics of other processes arrive at present. `is_needed`: a process that does not hear
-    should get no work, as what it lacks the others have.
+    `hears` says whether topics of other processes arrive at present.
     """
 
     hears: bool
-    is_needed: bool
-    counts: WakeupCounts
 
     async def start(self, *, heard: Callable[[Iterable[str]], None], reset: Callable[[], None]) -> None:
         """Begin to listen. `heard` gets the topics of other processes; `reset` says that some may have been
@@ -78,7 +75,8 @@ class Carrier(ABC):
     """What every kind of wake-ups has: what is published goes out together as soon as the last has gone, and one
     connection listens, is tested by an echo, and is replaced whenever it breaks.
 
-    `deaf` is what an operator reads when the echo does not come.
+    `deaf` is what an operator reads when the echo does not come. `is_needed`: a process that does not hear should get
+    no work, as the others have what it lacks.
     """
 
     is_needed = True
@@ -108,7 +106,7 @@ class Carrier(ABC):
     async def _listen(self) -> None:
         """Connect, listen, say so, and raise when it is over."""
 
-    async def _froze(self) -> None:
+    async def _froze(self) -> None:  # noqa: B027 - for most there is nothing else to be suspected
         """A connection that seemed open has carried nothing."""
 
     async def start(self, *, heard: Callable[[Iterable[str]], None], reset: Callable[[], None]) -> None:

@@ -48,7 +48,7 @@ async def delays(urls: str, *, rounds: Sequence[float], times: int, within: floa
                 error_cb=quiet,
                 **address.options,  # pyright: ignore[reportArgumentType]
             )
-            await client.subscribe(subject, cb=take)
+            await client.subscribe(subject, cb=take)  # pyright: ignore[reportUnknownMemberType]
             await client.flush()
         for silence in rounds:
             await asyncio.sleep(silence)

@@ -75,8 +75,8 @@ class NatsWakeups(Carrier):
 
     is_needed = False
     deaf = (
-        "wake-ups do not come back from the NATS server (may this account publish and subscribe to agent_messaging.>?): "
-        "waits are slower by up to a second."
+        "wake-ups do not come back from the NATS server (may this account publish and subscribe to "
+        "agent_messaging.>?): waits are slower by up to a second."
     )
 
     def __init__(self, urls: str, *, installation: UUID, process: UUID) -> None:
@@ -114,7 +114,7 @@ class NatsWakeups(Carrier):
             await self._connect(client, closed_cb=closed, disconnected_cb=closed, error_cb=failed)
             if sync_points.hook is not None:
                 await sync_points.hook(SyncPoint.LISTENER_CONNECTED)
-            await client.subscribe(self._subject, cb=self._receive)
+            await client.subscribe(self._subject, cb=self._receive)  # pyright: ignore[reportUnknownMemberType]
             await client.flush(int(SILENCE))  # from here on the server knows that we listen
             if sync_points.hook is not None:
                 await sync_points.hook(SyncPoint.LISTENER_LISTENS)
@@ -142,7 +142,7 @@ class NatsWakeups(Carrier):
 
     async def _connect(self, client: Client, **callbacks: Any) -> None:
         async with asyncio.timeout(CONNECT):
-            # The loop of `Carrier` connects again: then everybody looks again, which the client's own way would not tell.
+            # The loop of `Carrier` connects again, so that everybody looks again.
             await client.connect(
                 list(self._address.servers),
                 name="agent-messaging",

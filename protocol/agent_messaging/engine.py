@@ -26,7 +26,7 @@ from agent_messaging.presence import Presence
 from agent_messaging.room import Room
 from agent_messaging.waiting import Waiting, Window
 from agent_messaging_db import inbox, presence, server, sync_points
-from agent_messaging_db.carrier import Wakeups
+from agent_messaging_db.carrier import Carrier
 from agent_messaging_db.errors import AddressError, DatabaseUnavailable, SchemaError
 from agent_messaging_db.migrate import check, migrate
 from agent_messaging_db.pool import Connection, Database
@@ -86,6 +86,7 @@ class Engine(Generic[M]):
         except BaseException:
             await self._shut()
             raise
+        self.wakeups_are_needed = wakeups.is_needed
         self.measures.listen_to(wakeups)
         self.waiting = Waiting(wakeups, self.counts)
         self.outbox = Outbox(self.database, self.waiting, process=self.process, counts=self.counts)
@@ -94,16 +95,14 @@ class Engine(Generic[M]):
         self.lease.start()
         self.is_open = True
 
-    async def _carrier(self, connection: Connection) -> Wakeups:
+    async def _carrier(self, connection: Connection) -> Carrier:
         if (urls := self.config.wakeups_address) is None:
             return PostgresWakeups(self.database, self._address.locate_listener, process=self.process)
         try:
             # Only here: the client is an extra, and nobody pays for it who does not use it.
             from agent_messaging_db.nats_wakeups import NatsWakeups
         except ImportError:
-            raise ConfigurationError(
-                "WAKEUPS_URL needs the NATS client: pip install 'agent-messaging[nats]'"
-            ) from None
+            raise ConfigurationError("WAKEUPS_URL needs the NATS client: pip install 'agent-messaging[nats]'") from None
         return NatsWakeups(urls, installation=await server.installation(connection), process=self.process)
 
     async def close(self, *, claims_of: Iterable[UUID] = ()) -> None:

@@ -59,5 +59,5 @@ async def health(engine: Engine[Any]) -> Health:
         database=state is not None,
         schema=state or SchemaState.UNKNOWN,
         wakeups=engine.waiting.hears,
-        wakeups_are_needed=engine.waiting.must_hear,
+        wakeups_are_needed=engine.wakeups_are_needed,
     )

@@ -9,7 +9,7 @@ from enum import StrEnum
 from time import monotonic
 
 from agent_messaging_db import depths
-from agent_messaging_db.carrier import WakeupCounts, Wakeups
+from agent_messaging_db.carrier import Carrier, WakeupCounts
 from agent_messaging_db.depths import Depths
 from agent_messaging_db.errors import DatabaseUnavailable
 from agent_messaging_db.histogram import Distribution, Histogram
@@ -110,12 +110,12 @@ class Measures:
         self._counts = counts
         self._database = database
         self._pool_limit = pool_limit
-        self._wakeups: Wakeups | None = None
+        self._wakeups: Carrier | None = None
         self._depths: Depths | None = None
         self._asked_at = -DEPTHS_FRESH
         self._asking = asyncio.Lock()
 
-    def listen_to(self, wakeups: Wakeups) -> None:
+    def listen_to(self, wakeups: Carrier) -> None:
         """Tell of these wake-ups from now on."""
         self._wakeups = wakeups
 

@@ -140,11 +140,6 @@ class Waiting:
         return self._wakeups.hears
 
     @property
-    def must_hear(self) -> bool:
-        """Whether a process that does not hear should get no work."""
-        return self._wakeups.is_needed
-
-    @property
     def topics(self) -> list[str]:
         """What is waited for or listened to in this process."""
         return list(self._listeners.keys() | self._waiters.keys())

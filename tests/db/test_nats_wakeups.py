@@ -153,7 +153,10 @@ async def test_tls_is_spoken_where_the_server_asks_for_it_and_a_stranger_is_not_
 
 @pytest.mark.requirement("nats:servers")
 async def test_of_several_servers_one_that_answers_is_enough() -> None:
-    with running() as gone, running(credentials="am:pw@", config=['authorization { user: "am", password: "pw" }']) as bus:
+    with (
+        running() as gone,
+        running(credentials="am:pw@", config=['authorization { user: "am", password: "pw" }']) as bus,
+    ):
         gone.stop()
         urls = f"{gone.url}, {bus.url}"
         async with started(NatsWakeups(urls, installation=uuid4(), process=uuid4())) as here:

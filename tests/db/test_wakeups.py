@@ -153,7 +153,9 @@ def overheard(kind: type[Carrier]) -> Any:
     """The same, but it tells when the test of the connection has come back."""
 
     class Overheard(kind):
-        echoed: asyncio.Event
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            self.echoed = asyncio.Event()
 
         def _take(self, payload: str) -> None:
             super()._take(payload)
@@ -166,8 +168,8 @@ def overheard(kind: type[Carrier]) -> Any:
 async def test_closing_comes_to_an_end_even_as_the_test_of_the_connection_comes_back(way: Way) -> None:
     kind = overheard(NatsWakeups if isinstance(way, ByNats) else PostgresWakeups)
     for steps in list(range(8)) * 8:
+        wakeups: Any
         async with asyncio.timeout(BOUND), way.carrier(kind) as wakeups:
-            wakeups.echoed = asyncio.Event()
             await wakeups.start(heard=lambda _: None, reset=lambda: None)
             await wakeups.echoed.wait()
             for _ in range(steps):

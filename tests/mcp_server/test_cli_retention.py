@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import Callable
@@ -36,19 +37,17 @@ async def _two_old_messages_and_one_unread(dsn: str) -> None:
 
 @pytest.fixture
 def old(dsn: str) -> None:
-    import asyncio
-
     asyncio.run(_two_old_messages_and_one_unread(dsn))
 
 
 @pytest.mark.requirement("retention:command")
 @pytest.mark.usefixtures("old")
 def test_it_says_what_would_go_and_what_went(run: Run, dsn: str) -> None:
-    import asyncio
-
     would = run("--older-than", "90d", "--dry-run")
     assert (would.exit_code, would.stderr) == (0, "")
-    assert would.stdout.startswith("Would remove 2 messages (0 questions among them, with their answers) and 0 meetings")
+    assert would.stdout.startswith(
+        "Would remove 2 messages (0 questions among them, with their answers) and 0 meetings"
+    )
     assert asyncio.run(rows(dsn))["messages"] == 3
 
     did = run("--older-than", "90d", "--json")

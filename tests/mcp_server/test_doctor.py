@@ -27,6 +27,7 @@ from agent_messaging_mcp.doctor.findings import Check, Finding, Result
 from agent_messaging_mcp.doctor.wakeups import pooler_finding
 from agent_messaging_mcp.settings import Settings
 from chaos.proxy import proxied
+from tests.bus import running
 from tests.conftest import connect, dsn_of, execute
 from tests.db.pooler import pooled
 from tests.mcp_server.test_cli import run

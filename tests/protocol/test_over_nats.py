@@ -77,7 +77,7 @@ async def test_without_the_extra_it_is_named(dsn: str, monkeypatch: pytest.Monke
     ],
 )
 def test_an_address_that_cannot_be_right_is_refused_and_not_repeated(url: str) -> None:
-    with pytest.raises(ValidationError, match="NATS server|written %40") as refused:
+    with pytest.raises(ValidationError, match=r"NATS server|written %40") as refused:
         Config(wakeups_url=SecretStr(url))
     assert "hunter2" not in str(refused.value)
 

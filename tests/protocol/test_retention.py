@@ -31,11 +31,14 @@ TABLES = ("messages", "deliveries", "questions", "sessions", "meetings", "meetin
 # As if everything had happened so many days earlier: the times, and the time that is in an id.
 AGE = """
 CREATE OR REPLACE FUNCTION earlier(id uuid, days int) RETURNS uuid LANGUAGE sql AS $$
-    SELECT (lpad(to_hex(('x' || substr(h, 1, 12))::bit(48)::bigint - days * 86400000::bigint), 12, '0') || substr(h, 13))::uuid
+    SELECT (lpad(to_hex(('x' || substr(h, 1, 12))::bit(48)::bigint - days * 86400000::bigint), 12, '0')
+            || substr(h, 13))::uuid
     FROM (SELECT replace(id::text, '-', '') AS h) t $$;
 UPDATE deliveries SET message_id = earlier(message_id, {days}), read_at = read_at - interval '{days} days';
-UPDATE questions SET id = earlier(id, {days}), answer_id = earlier(answer_id, {days}), reply_by = reply_by - interval '{days} days';
-UPDATE messages SET id = earlier(id, {days}), reply_to = earlier(reply_to, {days}), created_at = created_at - interval '{days} days';
+UPDATE questions SET id = earlier(id, {days}), answer_id = earlier(answer_id, {days}),
+    reply_by = reply_by - interval '{days} days';
+UPDATE messages SET id = earlier(id, {days}), reply_to = earlier(reply_to, {days}),
+    created_at = created_at - interval '{days} days';
 UPDATE sessions SET created_at = created_at - interval '{days} days', ended_at = ended_at - interval '{days} days';
 UPDATE meeting_members SET invitation_id = earlier(invitation_id, {days});
 UPDATE meetings SET ended_at = ended_at - interval '{days} days' WHERE phase = 'ended';
@@ -49,7 +52,7 @@ async def grow_old(dsn: str, days: int) -> None:
 
 async def rows(dsn: str) -> dict[str, int]:
     """How many rows each table has, those that have any."""
-    counted = ", ".join(f"(SELECT count(*) FROM {table}) AS {table}" for table in TABLES)
+    counted = ", ".join(f"(SELECT count(*) FROM {table}) AS {table}" for table in TABLES)  # noqa: S608 - constant names
     (row,) = await fetch(dsn, f"SELECT {counted}")
     return {table: count for table, count in dict(row).items() if count}
 

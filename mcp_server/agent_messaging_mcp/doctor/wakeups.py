@@ -64,7 +64,7 @@ async def _over_nats(urls: str) -> Finding:
     try:
         delays = await nats_diagnosis.delays(urls, rounds=(0.0, IDLE), times=SAMPLES, within=WITHIN)
     except nats_diagnosis.NotReached as error:
-        do = "Look at WAKEUPS_URL, at its user and password, and whether the NATS server runs and is reachable from here."
+        do = "Look at WAKEUPS_URL, its user and password, and whether the NATS server runs and lets this host in."
         return Finding(Check.WAKEUPS, Result.WARNING, f"no NATS server was reached ({error}): {_LATE}", do)
     if not delays or None in delays:
         do = "Let the account publish and subscribe to agent_messaging.> on the NATS server."

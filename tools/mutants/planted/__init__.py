@@ -16,6 +16,7 @@ from tools.mutants.planted import (
     meetings,
     races,
     rendering,
+    retention,
     secrets,
     stopping,
     tokens,
@@ -43,4 +44,5 @@ ALL: tuple[Mutant, ...] = (
     *rendering.MUTANTS,
     *limits.MUTANTS,
     *secrets.MUTANTS,
+    *retention.MUTANTS,
 )

@@ -189,4 +189,26 @@ MUTANTS = (
         new="",
         caught_by=("tests/protocol/test_meeting_events.py::test_an_event_whose_wake_up_was_lost_is_told_by_the_sweep",),
     ),
+    Mutant(
+        name="frozen-bus-trusted",
+        promise="R6",
+        sentence="A connection to the NATS server that is frozen but not closed is believed in for ever.",
+        file="db/agent_messaging_db/nats_wakeups.py",
+        old="                    await client.flush(int(SILENCE))\n            raise",
+        new="                    pass\n            raise",
+        caught_by=(
+            "tests/db/test_wakeups.py::test_a_frozen_connection_is_noticed_and_replaced_and_everybody_looks_again",
+        ),
+    ),
+    Mutant(
+        name="no-look-after-the-bus-came-back",
+        promise="R5",
+        sentence="Whose wake-up was lost while the NATS server was away waits until the sweep finds it.",
+        file="db/agent_messaging_db/nats_wakeups.py",
+        old="            self._reset()\n            await self._test()\n",
+        new="            await self._test()\n",
+        caught_by=(
+            "tests/db/test_wakeups.py::test_a_connection_that_the_server_ends_is_replaced_and_everybody_looks_again",
+        ),
+    ),
 )
