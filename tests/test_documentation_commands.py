@@ -53,6 +53,8 @@ COMMANDS: dict[str, dict[str, str]] = {
         "agent-messaging serve": "tests/mcp_server/test_transports.py",
         "agent-messaging serve --host 10.0.0.11 --allowed-host agents.example.org": HERE,
         "agent-messaging doctor": HERE,
+        "agent-messaging prune --older-than 90d --dry-run": "tests/mcp_server/test_cli_retention.py",
+        "agent-messaging prune --older-than 90d": "tests/mcp_server/test_cli_retention.py",
         'pg_dump --format=custom --file=agent-messaging.dump "$DATABASE_URL"': BACKUP,
         'pg_restore --no-owner --dbname="$DATABASE_URL" agent-messaging.dump': BACKUP,
         "curl --fail http://localhost:8765/readyz": "tests/mcp_server/serving.py",
@@ -78,6 +80,10 @@ COMMANDS: dict[str, dict[str, str]] = {
         "make chaos": "minutes; tests/chaos/ holds its checker",
         "make mutants": "half an hour; tests/test_mutants.py holds its table",
         "make promises": "hours; what it runs are these tests and the two commands above",
+    },
+    "docs/scaling.md": {
+        'DATABASE_URL="$DATABASE_URL" .venv/bin/python -m benchmarks sizes': "tests/db/test_sizes.py",
+        "agent-messaging prune --older-than 90d": "tests/mcp_server/test_cli_retention.py",
     },
     "docs/metrics.md": {"agent-messaging serve": "tests/mcp_server/test_transports.py"},
 }

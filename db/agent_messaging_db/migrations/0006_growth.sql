@@ -37,7 +37,8 @@ ALTER TABLE attachments SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacu
 -- One row. Several installations may share a bus (NATS); each hears its own wake-ups by this name. A copy of a database
 -- keeps the name: the two then wake each other for nothing, which costs a look.
 CREATE TABLE installation (
-    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
-    id       uuid NOT NULL DEFAULT gen_random_uuid()
+    only_row boolean PRIMARY KEY DEFAULT true,
+    id       uuid NOT NULL DEFAULT gen_random_uuid(),
+    CONSTRAINT there_is_one_installation CHECK (only_row)
 );
 INSERT INTO installation DEFAULT VALUES;
