@@ -19,7 +19,7 @@ import asyncpg
 
 from agent_messaging import AgentMessaging, Config
 from agent_messaging_db import embedded, migrate
-from benchmarks import floor, tasks, waiting_clients
+from benchmarks import floor, scaling, sizes, tasks, waiting_clients
 from benchmarks.product import Product
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
@@ -162,10 +162,15 @@ async def main(rounds: int) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", nargs="?", choices=["speed", "waiting-clients", "tasks"], default="speed")
+    parser.add_argument(
+        "what", nargs="?", choices=["speed", "waiting-clients", "tasks", "scaling", "sizes"], default="speed"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--page", type=Path, default=PAGE)
     arguments = parser.parse_args()
+    if arguments.what in ("scaling", "sizes"):
+        print(asyncio.run(scaling.main(arguments.rounds) if arguments.what == "scaling" else sizes.main()))
+        sys.exit()
     if arguments.what == "waiting-clients":
         print(asyncio.run(waiting_clients.main(arguments.rounds)))
         sys.exit()

@@ -57,6 +57,8 @@ COMMANDS: dict[str, dict[str, str]] = {
         "agent-messaging silence --organization acme": "tests/mcp_server/test_cli_silences.py",
         "agent-messaging silence": "tests/mcp_server/test_cli_silences.py",
         "agent-messaging unsilence --organization acme": "tests/mcp_server/test_cli_silences.py",
+        "agent-messaging prune --older-than 90d --dry-run": "tests/mcp_server/test_cli_retention.py",
+        "agent-messaging prune --older-than 90d": "tests/mcp_server/test_cli_retention.py",
         'pg_dump --format=custom --file=agent-messaging.dump "$DATABASE_URL"': BACKUP,
         'pg_restore --no-owner --dbname="$DATABASE_URL" agent-messaging.dump': BACKUP,
         "curl --fail http://localhost:8765/readyz": "tests/mcp_server/serving.py",
@@ -87,6 +89,9 @@ COMMANDS: dict[str, dict[str, str]] = {
         "agent-messaging watch --agent alice": "tests/mcp_server/test_watch.py",
         "agent-messaging watch --agent alice --json --once": "tests/mcp_server/test_watch.py",
         "agent-messaging watch --agent alice --exec ./on-item": "tests/mcp_server/test_watch.py",
+    "docs/scaling.md": {
+        'DATABASE_URL="$DATABASE_URL" .venv/bin/python -m benchmarks sizes': "tests/db/test_sizes.py",
+        "agent-messaging prune --older-than 90d": "tests/mcp_server/test_cli_retention.py",
     },
     "docs/metrics.md": {"agent-messaging serve": "tests/mcp_server/test_transports.py"},
 }

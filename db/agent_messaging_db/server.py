@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from agent_messaging_db.pool import Connection
 
 
@@ -9,3 +11,8 @@ async def about(connection: Connection) -> tuple[int, str]:
     """Give the server's major version and whether its commits wait for the disk (`synchronous_commit`)."""
     setting = await connection.fetchval("SELECT current_setting('synchronous_commit')")
     return connection.get_server_version().major, setting
+
+
+async def installation(connection: Connection) -> UUID:
+    """Give the random id of the database, by which its processes know each other on a bus."""
+    return await connection.fetchval("SELECT id FROM installation")

@@ -37,6 +37,11 @@ class Config(BaseSettings):
         default=None,
         description="a direct connection, when database_url goes through a transaction-mode pooler",
     )
+    wakeups_url: SecretStr | None = Field(
+        default=None,
+        description="nats://…, for wake-ups over NATS instead of PostgreSQL; several servers of one cluster are "
+        "separated by commas",
+    )
     data_dir: Path | None = Field(
         default=None,
         validation_alias=AliasChoices("data_dir", "AGENT_MESSAGING_DATA_DIR"),
@@ -106,6 +111,28 @@ class Config(BaseSettings):
             if port and not port.isdecimal():
                 raise ValueError("the port in the address of a database is a number")
         return url
+
+    @field_validator("wakeups_url")
+    @classmethod
+    def _is_a_bus(cls, urls: SecretStr | None) -> SecretStr | None:
+        for url in () if urls is None else urls.get_secret_value().split(","):
+            try:
+                address = urlsplit(url.strip())
+                _ = address.port
+            except ValueError:  # its words quote what may be part of a password
+                raise ValueError("the address of a NATS server cannot be read: is a sign in it not escaped?") from None
+            if address.scheme not in ("nats", "tls"):
+                raise ValueError("an address of a NATS server begins with nats:// or tls://")
+            if not address.hostname or address.path not in ("", "/") or address.query or address.fragment:
+                raise ValueError("an address of a NATS server is nats://USER:PASSWORD@HOST:PORT or nats://HOST:PORT")
+            if address.netloc.count("@") > 1:
+                raise ValueError("an @ in a password is written %40 in an address")
+        return urls
+
+    @property
+    def wakeups_address(self) -> str | None:
+        """Where the NATS servers are, if wake-ups go over them."""
+        return None if self.wakeups_url is None else self.wakeups_url.get_secret_value()
 
     @property
     def dsn(self) -> str | None:

@@ -27,6 +27,7 @@ from agent_messaging.presence import Presence
 from agent_messaging.room import Room
 from agent_messaging.waiting import Waiting, Window
 from agent_messaging_db import inbox, meetings, presence, server, sync_points
+from agent_messaging_db.carrier import Carrier
 from agent_messaging_db.conversations import Limits
 from agent_messaging_db.errors import AddressError, DatabaseUnavailable, SchemaError
 from agent_messaging_db.migrate import check, migrate
@@ -82,13 +83,14 @@ class Engine(Generic[M]):
                 await _check_server(connection)
                 await (migrate(connection) if self.config.auto_migrate else check(connection))
                 await presence.renew_lease(connection, process=self.process, seconds=self.config.handler_lease)
+                wakeups = await self._carrier(connection)
         except (SchemaError, AddressError) as error:
             await self._shut()
             raise ConfigurationError(str(error)) from error
         except BaseException:
             await self._shut()
             raise
-        wakeups = PostgresWakeups(self.database, self._address.locate_listener, process=self.process)
+        self.wakeups_are_needed = wakeups.is_needed
         self.measures.listen_to(wakeups)
         self.waiting = Waiting(wakeups, self.counts)
         self.outbox = Outbox(
@@ -98,6 +100,16 @@ class Engine(Generic[M]):
         await self.waiting.start()
         self.lease.start()
         self.is_open = True
+
+    async def _carrier(self, connection: Connection) -> Carrier:
+        if (urls := self.config.wakeups_address) is None:
+            return PostgresWakeups(self.database, self._address.locate_listener, process=self.process)
+        try:
+            # Only here: the client is an extra, and nobody pays for it who does not use it.
+            from agent_messaging_db.nats_wakeups import NatsWakeups
+        except ImportError:
+            raise ConfigurationError("WAKEUPS_URL needs the NATS client: pip install 'agent-messaging[nats]'") from None
+        return NatsWakeups(urls, installation=await server.installation(connection), process=self.process)
 
     async def close(self, *, claims_of: Iterable[UUID] = ()) -> None:
         """End the waits, finish the writes, leave the process registry. `claims_of`: agents with a handler

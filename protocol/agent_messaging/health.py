@@ -25,16 +25,21 @@ class SchemaState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """`database`: it answers. `wakeups`: those of other processes arrive; without them waits are slower."""
+    """`database`: it answers. `wakeups`: those of other processes arrive; without them waits are slower.
+    `wakeups_are_needed`: a process without them is not ready, as the others have what it lacks. A bus that is away is
+    away for every process: to take all of them out of service would make an outage of a delay.
+    """
 
     database: bool
     schema: SchemaState
     wakeups: bool
+    wakeups_are_needed: bool = True
 
     @property
     def is_ready(self) -> bool:
         """Whether work may be sent here."""
-        return self.database and self.wakeups and self.schema in (SchemaState.CURRENT, SchemaState.NEWER)
+        hears_enough = self.wakeups or not self.wakeups_are_needed
+        return self.database and hears_enough and self.schema in (SchemaState.CURRENT, SchemaState.NEWER)
 
 
 async def health(engine: Engine[Any]) -> Health:
@@ -49,5 +54,10 @@ async def health(engine: Engine[Any]) -> Health:
     except SchemaError:
         state = SchemaState.WRONG
     except (DatabaseUnavailable, TimeoutError):
-        return Health(database=False, schema=SchemaState.UNKNOWN, wakeups=engine.waiting.hears)
-    return Health(database=True, schema=state, wakeups=engine.waiting.hears)
+        state = None
+    return Health(
+        database=state is not None,
+        schema=state or SchemaState.UNKNOWN,
+        wakeups=engine.waiting.hears,
+        wakeups_are_needed=engine.wakeups_are_needed,
+    )

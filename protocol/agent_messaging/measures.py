@@ -9,12 +9,12 @@ from enum import StrEnum
 from time import monotonic
 
 from agent_messaging_db import depths
+from agent_messaging_db.carrier import Carrier, WakeupCounts
 from agent_messaging_db.depths import Depths
 from agent_messaging_db.errors import DatabaseUnavailable
 from agent_messaging_db.histogram import Distribution, Histogram
 from agent_messaging_db.pool import Database
 from agent_messaging_db.rows import MeetingEvent, MessageKind
-from agent_messaging_db.wakeups import PostgresWakeups, WakeupCounts
 
 DEPTHS_FRESH = 5.0  # seconds for which nobody asks the database again
 DEPTHS_PATIENCE = 2.0
@@ -130,12 +130,12 @@ class Measures:
         self._counts = counts
         self._database = database
         self._pool_limit = pool_limit
-        self._wakeups: PostgresWakeups | None = None
+        self._wakeups: Carrier | None = None
         self._depths: Depths | None = None
         self._asked_at = -DEPTHS_FRESH
         self._asking = asyncio.Lock()
 
-    def listen_to(self, wakeups: PostgresWakeups) -> None:
+    def listen_to(self, wakeups: Carrier) -> None:
         """Tell of these wake-ups from now on."""
         self._wakeups = wakeups
 

@@ -25,9 +25,10 @@ from agent_messaging.measures import Measures
 from agent_messaging.meeting_events import EventHandler, MeetingEvents
 from agent_messaging.meeting_store import MeetingStore
 from agent_messaging.meetings import MeetingManager
-from agent_messaging.models import Agent, InboxItem, Organization, OrganizationListing
+from agent_messaging.models import Agent, InboxItem, Organization, OrganizationListing, Pruned
 from agent_messaging.one_way import OneWayMessenger
 from agent_messaging.reading import Reader
+from agent_messaging.retention import Retention
 from agent_messaging.services import Services
 from agent_messaging.silences import Silences
 from agent_messaging.sweep import Sweep
@@ -89,6 +90,7 @@ class AgentMessaging(Generic[MessageType]):
             tokens=Tokens(engine, directory),
             silences=Silences(engine, directory),
         )
+        self._retention = Retention(engine)
         engine.before_calls += [apart(self._handlers.settle), apart(self._events.settle)]
         self._closing: asyncio.Task[None] | None = None
 
@@ -283,6 +285,25 @@ class AgentMessaging(Generic[MessageType]):
         it sends counts as following from what it was shown, as for every agent over MCP.
         """
         return AgentView(self._engine, self._services, external_id, within_organization=within_organization)
+
+    async def prune(
+        self, older_than: float, *, dry_run: bool = False, progress: Callable[[Pruned], None] | None = None
+    ) -> Pruned:
+        """Remove what was sent, read and settled more than `older_than` seconds ago, for good; gives what that was.
+
+        Never what is unread (dead letters are), an open question, a meeting that is not over, or what one of these
+        refers to: a question goes with its answer, a meeting with everything said in it. Agents, organizations and
+        tokens stay. Messages that stay keep their `seq`, so a history may have gaps where it was pruned.
+
+        It works in small transactions with pauses: cancelled, what was removed is removed, and calling again goes on.
+        Several at once do not disturb each other. `dry_run` only counts, and tells no sessions: which of them would be
+        left empty shows when their messages are gone. `progress` is called after each transaction with what was removed
+        so far.
+
+        Raises:
+            InvalidArgumentError: `older_than` is not a number of seconds, a day or more.
+        """
+        return await self._retention.prune(older_than, dry_run=dry_run, progress=progress)
 
     async def health(self) -> Health:
         """Say whether this process can serve: the database answers, its schema fits, wake-ups arrive."""

@@ -454,3 +454,16 @@ class Task(Model):
     is_due: bool
     kept_seconds: float
     age_seconds: float
+
+
+class Pruned(Model):
+    """What `prune` removed, or would have. `questions` are among the `messages`, and so are their answers; `events` is
+    what happened in the `meetings`; `sessions` are the ended ones of which nothing was left.
+    """
+
+    older_than: datetime
+    messages: int = 0
+    questions: int = 0
+    meetings: int = 0
+    events: int = 0
+    sessions: int = 0

@@ -17,9 +17,9 @@ from uuid import UUID
 
 from agent_messaging.measures import Counts, WaitEnd
 from agent_messaging_db import sync_points
+from agent_messaging_db.carrier import Wakeups
 from agent_messaging_db.errors import DatabaseUnavailable
 from agent_messaging_db.sync_points import SyncPoint
-from agent_messaging_db.wakeups import Wakeups
 
 Found = TypeVar("Found")
 Taken = TypeVar("Taken")

@@ -54,6 +54,8 @@ def message(pair: str, seq: str, kind: str, content: str = "'1'") -> str:
 
 
 FORBIDDEN: dict[str, str] = {
+    "installation_pkey": "INSERT INTO installation DEFAULT VALUES",
+    "there_is_one_installation": "INSERT INTO installation (only_row) VALUES (false)",
     "organizations_external_id_key": "INSERT INTO organizations (id, external_id, name) VALUES (@2, 'org', 'x')",
     "agents_external_id_key": AGENT + " (@3, 'bob', @1, '')",
     "agents_organization_id_fkey": "UPDATE agents SET organization_id = @3",

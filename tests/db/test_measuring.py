@@ -11,11 +11,12 @@ import asyncpg
 import pytest
 
 from agent_messaging_db import depths
+from agent_messaging_db.carrier import MOST_ON_THEIR_WAY
 from agent_messaging_db.depths import COUNTED, Depths
 from agent_messaging_db.errors import Conflict, DatabaseUnavailable
 from agent_messaging_db.histogram import Histogram
 from agent_messaging_db.pool import Connection, Database
-from agent_messaging_db.wakeups import MOST_ON_THEIR_WAY, PostgresWakeups
+from agent_messaging_db.wakeups import PostgresWakeups
 from chaos.proxy import proxied
 from tests.conftest import connect, execute
 from tests.protocol.world import eventually

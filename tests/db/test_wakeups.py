@@ -3,91 +3,61 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
-from uuid import UUID, uuid4
+from typing import Any
 
 import pytest
 
-from agent_messaging_db.pool import Database
-from agent_messaging_db.wakeups import CHANNEL, MAX_PAYLOAD, PostgresWakeups
+from agent_messaging_db.carrier import MAX_PAYLOAD, Carrier
+from agent_messaging_db.nats_wakeups import NatsWakeups
+from agent_messaging_db.wakeups import PostgresWakeups
 from chaos.proxy import proxied
-from tests.conftest import connect, execute
+from tests.bus import running
 from tests.db.pooler import pooled
+from tests.db.ways import BOUND, ByNats, ByPostgres, Process, Way, started, topic
 from tests.protocol.world import eventually
 
-BOUND = 60.0
 
-
-class Process:
-    """One process's wake-ups, and what came of them."""
-
-    def __init__(self, dsn: str, listen: str) -> None:
-        self.database = Database(lambda: _located(dsn), max_size=2, patience=1)
-        self.wakeups = PostgresWakeups(self.database, lambda: _located(listen), process=uuid4())
-        self.topics: list[str] = []
-        self.resets = 0
-        self.changed = asyncio.Event()
-
-    def heard(self, topics: Iterable[str]) -> None:
-        self.topics += topics
-        self.changed.set()
-
-    def reset(self) -> None:
-        self.resets += 1
-        self.changed.set()
-
-    async def until_topics(self, count: int) -> None:
-        async with asyncio.timeout(BOUND):
-            while len(self.topics) < count:
-                self.changed.clear()
-                await self.changed.wait()
-
-    async def until_resets(self, count: int) -> None:
-        async with asyncio.timeout(BOUND):
-            while self.resets < count:
-                self.changed.clear()
-                await self.changed.wait()
-
-
-async def _located(dsn: str) -> str:
-    return dsn
+@pytest.fixture(params=["postgres", "nats"])
+def way(request: pytest.FixtureRequest) -> Generator[Way]:
+    """Each way that wake-ups take."""
+    if request.param == "postgres":
+        yield ByPostgres(request.getfixturevalue("dsn"))
+        return
+    with running() as bus:
+        yield ByNats(bus)
 
 
 @asynccontextmanager
 async def process(dsn: str, listen: str | None = None) -> AsyncGenerator[Process]:
-    running = Process(dsn, listen or dsn)
-    await running.database.open()
-    await running.wakeups.start(heard=running.heard, reset=running.reset)
-    try:
+    """One over PostgreSQL."""
+    async with ByPostgres(dsn).carrier(listen=listen or dsn) as wakeups, started(wakeups) as running:
         yield running
-    finally:
-        await running.wakeups.close()
-        await running.database.close()
 
 
 @pytest.mark.requirement("wakeups:others")
-async def test_the_topics_of_others_are_heard_and_ones_own_are_not(dsn: str) -> None:
-    async with process(dsn) as here, process(dsn) as there:
-        here.wakeups.publish(["a1", "q2"])
-        there.wakeups.publish(["m3"])
+async def test_the_topics_of_others_are_heard_and_ones_own_are_not(way: Way) -> None:
+    one, two, three = topic("a", 1), topic("q", 2), topic("m", 3)
+    async with way.process() as here, way.process() as there:
+        here.wakeups.publish([one, two])
+        there.wakeups.publish([three])
         await there.until_topics(2)
         await here.until_topics(1)
 
-        assert (sorted(there.topics), here.topics) == (["a1", "q2"], ["m3"])
+        assert (sorted(there.topics), here.topics) == ([one, two], [three])
         assert here.wakeups.hears
 
 
 @pytest.mark.requirement("wakeups:coalesced")
-async def test_what_is_published_together_travels_together_in_payloads_that_postgresql_takes(dsn: str) -> None:
+async def test_what_is_published_together_travels_together_in_payloads_that_postgresql_takes(way: Way) -> None:
     payloads: list[str] = []
-    topics = [f"a{UUID(int=number).hex}" for number in range(2_000)]
-    async with process(dsn) as here, process(dsn) as there, connect(dsn) as listener:
-        await listener.add_listener(CHANNEL, lambda *arguments: payloads.append(str(arguments[-1])))
-        for topic in topics:
-            here.wakeups.publish([topic])
-        await there.until_topics(len(topics))
-        await listener.fetchval("SELECT 1")
+    topics = [topic("a", number) for number in range(2_000)]
+    async with way.process() as here, way.process() as there:
+        async with way.overheard(payloads):
+            for one in topics:
+                here.wakeups.publish([one])
+            await there.until_topics(len(topics))
         carrying = [payload for payload in payloads if not payload.endswith(":")]
 
         assert sorted(there.topics) == topics
@@ -98,29 +68,25 @@ async def test_what_is_published_together_travels_together_in_payloads_that_post
 
 
 @pytest.mark.requirement("wakeups:frozen")
-async def test_a_frozen_connection_is_noticed_and_replaced_and_everybody_looks_again(dsn: str) -> None:
-    async with proxied(dsn) as proxy, process(dsn, proxy.dsn) as here, process(dsn) as there:
-        assert (proxy.connections, here.resets) == (1, 1)
-        proxy.freeze()
-        there.wakeups.publish(["a1"])
+async def test_a_frozen_connection_is_noticed_and_replaced_and_everybody_looks_again(way: Way) -> None:
+    async with way.relay() as relay, way.process(relay) as here, way.process() as there:
+        assert (relay.connections, here.resets) == (1, 1)
+        relay.freeze()
+        there.wakeups.publish([topic("a", 1)])
         await here.until_resets(2)
-        assert proxy.connections > 1
-        there.wakeups.publish(["a2"])
+        assert relay.connections > 1
+        there.wakeups.publish([topic("a", 2)])
         await here.until_topics(1)
-        assert here.topics == ["a2"]
+        assert here.topics == [topic("a", 2)]
 
 
 @pytest.mark.requirement("wakeups:lost-connection")
-async def test_a_connection_that_the_server_ends_is_replaced_and_everybody_looks_again(dsn: str) -> None:
-    async with process(dsn) as here, process(dsn) as there:
-        await execute(
-            dsn,
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE application_name = 'agent-messaging listener' AND datname = current_database()",
-        )
+async def test_a_connection_that_the_server_ends_is_replaced_and_everybody_looks_again(way: Way) -> None:
+    async with way.process() as here, way.process() as there:
+        await way.end_connections()
         await here.until_resets(2)
         await there.until_resets(2)
-        there.wakeups.publish(["a1"])
+        there.wakeups.publish([topic("a", 1)])
         await here.until_topics(1)
 
 
@@ -159,49 +125,53 @@ async def test_listening_to_another_database_is_known_for_it(
 
 
 @pytest.mark.requirement("wakeups:outage")
-async def test_publishing_without_a_database_raises_nothing_and_is_carried_when_it_is_back(dsn: str) -> None:
-    async with process(dsn) as here, process(dsn) as there:
-        await here.database.close()
-        here.wakeups.publish(["a1"])
-        await asyncio.sleep(0)  # the publisher tries, and has nothing to send it with
-        await asyncio.sleep(0)
-        await here.database.open()
-        here.wakeups.publish(["a2"])
+async def test_publishing_without_a_database_raises_nothing_and_is_carried_when_it_is_back(way: Way) -> None:
+    async with way.process() as here, way.process() as there:
+        async with way.without_sending(here):
+            here.wakeups.publish([topic("a", 1)])
+            await asyncio.sleep(0)  # the publisher tries, and has nothing to send it with
+            await asyncio.sleep(0)
+        here.wakeups.publish([topic("a", 2)])
+        if isinstance(way, ByNats):
+            # Whoever was away with the bus looks again; what is told before he is back is told to nobody.
+            await there.until_resets(2)
+            there.topics.append(topic("a", 1))
         await there.until_topics(2)
-        assert sorted(there.topics) == ["a1", "a2"]
+        assert {topic("a", 1), topic("a", 2)} <= set(there.topics)
 
 
 @pytest.mark.requirement("wakeups:close")
-async def test_what_was_published_before_closing_is_still_carried(dsn: str) -> None:
-    async with process(dsn) as there:
-        async with process(dsn) as here:
-            here.wakeups.publish(["a1"])
+async def test_what_was_published_before_closing_is_still_carried(way: Way) -> None:
+    async with way.process() as there:
+        async with way.process() as here:
+            here.wakeups.publish([topic("a", 1)])
         await there.until_topics(1)
-        assert there.topics == ["a1"]
+        assert there.topics == [topic("a", 1)]
 
 
-class Overheard(PostgresWakeups):
-    """Tells when the test of the connection has come back."""
+def overheard(kind: type[Carrier]) -> Any:
+    """The same, but it tells when the test of the connection has come back."""
 
-    def __init__(self, database: Database, dsn: str) -> None:
-        super().__init__(database, lambda: _located(dsn), process=uuid4())
-        self.echoed = asyncio.Event()
+    class Overheard(kind):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            self.echoed = asyncio.Event()
 
-    def _receive(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
-        super()._receive(_connection, _pid, _channel, payload)
-        self.echoed.set()
+        def _take(self, payload: str) -> None:
+            super()._take(payload)
+            self.echoed.set()
+
+    return Overheard
 
 
 @pytest.mark.requirement("wakeups:close")
-async def test_closing_comes_to_an_end_even_as_the_test_of_the_connection_comes_back(dsn: str) -> None:
-    database = Database(lambda: _located(dsn), max_size=2, patience=1)
-    await database.open()
+async def test_closing_comes_to_an_end_even_as_the_test_of_the_connection_comes_back(way: Way) -> None:
+    kind = overheard(NatsWakeups if isinstance(way, ByNats) else PostgresWakeups)
     for steps in list(range(8)) * 8:
-        async with asyncio.timeout(BOUND):
-            wakeups = Overheard(database, dsn)
+        wakeups: Any
+        async with asyncio.timeout(BOUND), way.carrier(kind) as wakeups:
             await wakeups.start(heard=lambda _: None, reset=lambda: None)
             await wakeups.echoed.wait()
             for _ in range(steps):
                 await asyncio.sleep(0)
             await wakeups.close()
-    await database.close()

@@ -10,6 +10,7 @@ from agent_messaging_mcp.cli.doctor import doctor
 from agent_messaging_mcp.cli.hook import hook
 from agent_messaging_mcp.cli.main import main
 from agent_messaging_mcp.cli.organizations import organization
+from agent_messaging_mcp.cli.retention import prune
 from agent_messaging_mcp.cli.serve import serve
 from agent_messaging_mcp.cli.silences import silence, unsilence
 from agent_messaging_mcp.cli.tokens import token
@@ -26,5 +27,6 @@ main.add_command(unsilence)
 main.add_command(doctor)
 main.add_command(watch)
 main.add_command(hook)
+main.add_command(prune)
 
 __all__ = ["main"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agent_messaging_mcp.cli.lifetimes import lifetime
+from agent_messaging_mcp.cli.durations import lifetime
 from agent_messaging_mcp.cli.opening import as_json, minute, show_json, show_table, with_library
 
 if TYPE_CHECKING:

@@ -147,6 +147,9 @@ def _described(config: Config) -> str:
         )
     if config.listen_database_url is not None:
         words += f"; LISTEN_DATABASE_URL: {place_of(config.listen_database_url.get_secret_value())}"
+    if config.wakeups_address is not None:
+        servers = (urlsplit(url.strip()).netloc.rpartition("@")[2] for url in config.wakeups_address.split(","))
+        words += f"; WAKEUPS_URL: {one_line(', '.join(servers))}"
     return words
 
 

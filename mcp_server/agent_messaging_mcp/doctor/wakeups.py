@@ -33,7 +33,9 @@ class _Heard:
 
 
 async def wakeups(case: Case) -> Finding:
-    """LISTEN as a process listens, NOTIFY as a process publishes, twice, with silence in between."""
+    """Listen as a process listens, publish as a process publishes, twice, with silence in between."""
+    if case.config.wakeups_address is not None:
+        return await _over_nats(case.config.wakeups_address)
     listen_dsn = case.config.listen_dsn or case.dsn
     variable = "LISTEN_DATABASE_URL" if case.config.listen_dsn else case.address_variable
     try:
@@ -50,6 +52,28 @@ async def wakeups(case: Case) -> Finding:
             f"Let {variable} lead to the primary: a standby neither takes LISTEN nor hears NOTIFY.",
         )
     return _judged(case, heard)
+
+
+async def _over_nats(urls: str) -> Finding:
+    try:
+        # Only here: the client is an extra.
+        from agent_messaging_db import nats_diagnosis
+    except ImportError:
+        do = "pip install 'agent-messaging[nats]', or unset WAKEUPS_URL."
+        return Finding(Check.WAKEUPS, Result.FAILING, "WAKEUPS_URL is set and the NATS client is not there", do)
+    try:
+        delays = await nats_diagnosis.delays(urls, rounds=(0.0, IDLE), times=SAMPLES, within=WITHIN)
+    except nats_diagnosis.NotReached as error:
+        do = "Look at WAKEUPS_URL, its user and password, and whether the NATS server runs and lets this host in."
+        return Finding(Check.WAKEUPS, Result.WARNING, f"no NATS server was reached ({error}): {_LATE}", do)
+    if not delays or None in delays:
+        do = "Let the account publish and subscribe to agent_messaging.> on the NATS server."
+        return Finding(Check.WAKEUPS, Result.WARNING, f"do not arrive over NATS: {_LATE}", do)
+    middle = median(delay for delay in delays if delay is not None)
+    words = f"arrive over NATS after {milliseconds(middle)} (median of {len(delays)}, in two rounds)"
+    if middle >= SLOW:
+        return Finding(Check.WAKEUPS, Result.WARNING, words, "Run agent-messaging near its NATS server.")
+    return Finding(Check.WAKEUPS, Result.OK, words)
 
 
 async def _listen(listener: Link, publisher: Link) -> _Heard:
@@ -117,7 +141,8 @@ async def pooler(case: Case) -> Finding:
     except Unreachable as unreachable:
         words, do = obstacle(unreachable, case.dsn, case.address_variable)
         return Finding(Check.POOLER, Result.FAILING, words, do)
-    return pooler_finding(found, address=case.address_variable, listens_apart=case.config.listen_dsn is not None)
+    listens_apart = case.config.listen_dsn is not None or case.config.wakeups_address is not None
+    return pooler_finding(found, address=case.address_variable, listens_apart=listens_apart)
 
 
 def pooler_finding(found: diagnosis.Pooling, *, address: str, listens_apart: bool) -> Finding:
@@ -145,5 +170,5 @@ def pooler_finding(found: diagnosis.Pooling, *, address: str, listens_apart: boo
     return Finding(
         Check.POOLER,
         Result.OK,
-        f"{mode}, and keeps track of prepared statements; LISTEN_DATABASE_URL is set for LISTEN",
+        f"{mode}, and keeps track of prepared statements; wake-ups have a way of their own",
     )

@@ -11,9 +11,11 @@ from agent_messaging_db.diagnosis import Pooling
 from agent_messaging_mcp.doctor.findings import Check, Result
 from agent_messaging_mcp.doctor.wakeups import pooler_finding
 from chaos.proxy import proxied
+from tests.bus import running
 from tests.db.pooler import pooled
 from tests.mcp_server.doctor.examining import (
     NOWHERE,
+    SECRET,
     Examine,
     told,
 )
@@ -92,3 +94,14 @@ async def test_a_pooler_that_does_not_keep_track_of_statements_is_told_with_what
 def test_what_keeps_a_server_process_for_each_connection_is_no_trouble() -> None:
     finding = pooler_finding(Pooling(False, False, False), address="DATABASE_URL", listens_apart=False)
     told(finding, Result.OK, "session mode")
+
+
+@pytest.mark.requirement("doctor:nats")
+async def test_wake_ups_over_nats_are_tried_where_they_are_configured(dsn: str, examined: Examine) -> None:
+    with running() as bus:
+        found = await examined(DATABASE_URL=dsn, WAKEUPS_URL=f"nats://am:{SECRET}@127.0.0.1:{bus.port}")
+        told(found[Check.CONFIGURATION], Result.OK, f"WAKEUPS_URL: 127.0.0.1:{bus.port}")
+        told(found[Check.WAKEUPS], Result.OK, "arrive over NATS after")
+        bus.stop()
+        found = await examined(DATABASE_URL=dsn, WAKEUPS_URL=f"nats://am:{SECRET}@127.0.0.1:{bus.port}")
+        told(found[Check.WAKEUPS], Result.WARNING, "no NATS server was reached", "Look at WAKEUPS_URL")

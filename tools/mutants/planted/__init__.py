@@ -17,6 +17,7 @@ from tools.mutants.planted import (
     meetings,
     races,
     rendering,
+    retention,
     secrets,
     stopping,
     tokens,
@@ -45,4 +46,5 @@ ALL: tuple[Mutant, ...] = (
     *limits.MUTANTS,
     *etiquette.MUTANTS,
     *secrets.MUTANTS,
+    *retention.MUTANTS,
 )

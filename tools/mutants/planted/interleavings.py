@@ -6,6 +6,7 @@ from tools.mutants.mutant import Mutant
 
 _WAITING = "protocol/agent_messaging/waiting.py"
 _WAKEUPS = "db/agent_messaging_db/wakeups.py"
+_CARRIER = "db/agent_messaging_db/carrier.py"
 _R5 = "tests/races/test_wake_ups.py::test_no_wake_up_is_lost_on_a_quiet_system_that_never_sweeps"
 _R3 = (
     "tests/races/test_cancellation.py::"
@@ -79,7 +80,7 @@ MUTANTS = (
         name="published-while-sending-is-dropped",
         promise="R5",
         sentence="What is published while other wake-ups are on their way is forgotten until the next ones.",
-        file=_WAKEUPS,
+        file=_CARRIER,
         old="                self.counts.published += len(topics)\n",
         new="                self.counts.published += len(topics)\n                self._kick.clear()\n",
         caught_by=(f"{_R5}[while_others_are_on_their_way]",),

@@ -6,6 +6,7 @@ from tools.mutants.mutant import Mutant
 
 _WAITING = "protocol/agent_messaging/waiting.py"
 _WAKEUPS = "db/agent_messaging_db/wakeups.py"
+_CARRIER = "db/agent_messaging_db/carrier.py"
 
 MUTANTS = (
     Mutant(
@@ -95,7 +96,7 @@ MUTANTS = (
         name="wake-ups-dropped-in-an-outage",
         promise="R5",
         sentence="What was to be told while the database was away is forgotten when it is back.",
-        file=_WAKEUPS,
+        file=_CARRIER,
         old="                self._pending |= topics\n",
         new="",
         caught_by=(
@@ -107,7 +108,7 @@ MUTANTS = (
         name="wake-ups-dropped-at-the-end",
         promise="R5",
         sentence="A process that closes does not send the wake-ups of its last messages any more.",
-        file=_WAKEUPS,
+        file=_CARRIER,
         old="                await self._sent.wait()\n",
         new="                pass\n",
         caught_by=("tests/db/test_wakeups.py::test_what_was_published_before_closing_is_still_carried",),
@@ -116,7 +117,7 @@ MUTANTS = (
         name="too-long-a-wake-up",
         promise="R5",
         sentence="Many topics at once make a payload that PostgreSQL refuses, and nobody is woken.",
-        file=_WAKEUPS,
+        file=_CARRIER,
         old="MAX_PAYLOAD = 7_900  #",
         new="MAX_PAYLOAD = 79_000  #",
         caught_by=(
@@ -139,8 +140,8 @@ MUTANTS = (
         name="lost-listener-stays-lost",
         promise="R6",
         sentence="When the server ends the listening connection, nobody connects again.",
-        file=_WAKEUPS,
-        old='                logger.warning("listening for wake-ups stopped (%s); connecting again", '
+        file=_CARRIER,
+        old='                logger.log(level, "listening for wake-ups stopped (%s); connecting again", '
         "type(error).__name__)\n",
         new="                raise\n",
         caught_by=(
@@ -187,5 +188,27 @@ MUTANTS = (
         "if seq > self._followed.get(meeting, 0)])\n",
         new="",
         caught_by=("tests/protocol/test_meeting_events.py::test_an_event_whose_wake_up_was_lost_is_told_by_the_sweep",),
+    ),
+    Mutant(
+        name="frozen-bus-trusted",
+        promise="R6",
+        sentence="A connection to the NATS server that is frozen but not closed is believed in for ever.",
+        file="db/agent_messaging_db/nats_wakeups.py",
+        old="                    await client.flush(int(SILENCE))\n            raise",
+        new="                    pass\n            raise",
+        caught_by=(
+            "tests/db/test_wakeups.py::test_a_frozen_connection_is_noticed_and_replaced_and_everybody_looks_again",
+        ),
+    ),
+    Mutant(
+        name="no-look-after-the-bus-came-back",
+        promise="R5",
+        sentence="Whose wake-up was lost while the NATS server was away waits until the sweep finds it.",
+        file="db/agent_messaging_db/nats_wakeups.py",
+        old="            self._reset()\n            await self._test()\n",
+        new="            await self._test()\n",
+        caught_by=(
+            "tests/db/test_wakeups.py::test_a_connection_that_the_server_ends_is_replaced_and_everybody_looks_again",
+        ),
     ),
 )
