@@ -119,7 +119,9 @@ WITH old AS (
         file="db/agent_messaging_db/embedded/cluster.py",
         old='    "fsync": "on",\n',
         new='    "fsync": "off",\n',
-        caught_by=("tests/db/embedded/test_embedded_sharing.py::test_it_is_durable_reachable_from_this_machine_only_and_speaks_utf8",),
+        caught_by=(
+            "tests/db/embedded/test_embedded_sharing.py::test_it_is_durable_reachable_from_this_machine_only_and_speaks_utf8",
+        ),
     ),
     Mutant(
         name="a-bad-row-fails-its-batch",
