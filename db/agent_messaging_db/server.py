@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from agent_messaging_db.pool import Connection
 
 
@@ -9,3 +11,8 @@ async def about(connection: Connection) -> tuple[int, str]:
     """Give the server's major version and whether its commits wait for the disk (`synchronous_commit`)."""
     setting = await connection.fetchval("SELECT current_setting('synchronous_commit')")
     return connection.get_server_version().major, setting
+
+
+async def now(connection: Connection) -> datetime:
+    """Give the server's time."""
+    return await connection.fetchval("SELECT clock_timestamp()")

@@ -26,9 +26,10 @@ from agent_messaging_db.sync_points import SyncPoint
 
 CHANNEL = "agent_messaging"
 HEARTBEAT = 1.0
-SILENCE = 2.0
+SILENCE = 1.5
 MAX_PAYLOAD = 7_900  # PostgreSQL takes 7,999 bytes
 SELF_TEST = 1.0
+FIRST_PAUSE = 0.05
 MOST_ON_THEIR_WAY = 64
 LATENCIES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)  # seconds
 
@@ -153,8 +154,9 @@ class PostgresWakeups:
                 self._sent.set()
 
     async def _listen_for_ever(self) -> None:
-        pause = 0.05
+        pause = FIRST_PAUSE
         while True:
+            began = time.monotonic()
             try:
                 await self._listen()
             except asyncio.CancelledError:
@@ -165,14 +167,23 @@ class PostgresWakeups:
                     await self._database.doubt()
                 # Whatever broke it, the answer is the same: connect again; nothing but this loop would.
                 logger.warning("listening for wake-ups stopped (%s); connecting again", type(error).__name__)
+            listened = self._listening.is_set()
             self._listening.clear()
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, 1.0) if not self.hears else 0.05
             self.hears = False
+            if listened:
+                pause = FIRST_PAUSE
+                # Everybody who waits in this process is deaf until then. One that never lasts is not hurried after.
+                if time.monotonic() - began > HEARTBEAT:
+                    continue
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 1.0)
 
     async def _listen(self) -> None:
+        # Nothing here is worth preparing, and whether a pooler would keep track of it takes a round trip to find out.
         connection = await connect(
-            await self._locate(), server_settings={"application_name": "agent-messaging listener"}
+            await self._locate(),
+            statement_cache_size=0,
+            server_settings={"application_name": "agent-messaging listener"},
         )
         self._connection = connection
         lost = asyncio.Event()
@@ -196,7 +207,7 @@ class PostgresWakeups:
                     async with asyncio.timeout(HEARTBEAT):
                         await lost.wait()
                 if not lost.is_set():
-                    await connection.fetchval("SELECT 1", timeout=SILENCE)
+                    await connection.execute("SELECT 1", timeout=SILENCE)
             raise ConnectionError("the server closed the connection")
         finally:
             self._connection = None
