@@ -14,7 +14,7 @@ from agent_messaging_mcp import completions, identity, logs, prompts, resources,
 from agent_messaging_mcp.calls import Agendas, Desk
 from agent_messaging_mcp.errors import TOO_MANY_REQUESTS
 from agent_messaging_mcp.identity import Identify
-from agent_messaging_mcp.limits import Rate, pausing
+from agent_messaging_mcp.limits import Open, Rate, pausing
 from agent_messaging_mcp.metrics import Numbers
 from agent_messaging_mcp.service import Service
 from agent_messaging_mcp.settings import Settings
@@ -61,7 +61,8 @@ def build_server(settings: Settings, service: Service, identify: Identify) -> tu
     )
     # Of its own, so that whoever has called too often is still told who it is when it connects anew.
     connecting = Rate(settings.rate_limit_per_minute)
-    desk = Desk(service, waits, Agendas(), Rate(settings.rate_limit_per_minute), Numbers())
+    rate, streams = Rate(settings.rate_limit_per_minute), Open(settings.max_open_streams)
+    desk = Desk(service, waits, Agendas(), rate, Numbers(), streams)
     updates = Updates(desk)
 
     async def greet(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
@@ -71,6 +72,7 @@ def build_server(settings: Settings, service: Service, identify: Identify) -> tu
         pause = rate.take(agent) if ctx.request_id is not None else 0
         if pause:
             desk.numbers.refused("rate")
+            desk.door.refused(agent)
         if pause and ctx.method != "tools/call":
             raise MCPError(
                 TOO_MANY_REQUESTS, f"Too many requests. Try again in {span(pause)}.", {"retryAfterSeconds": pause}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from types import TracebackType
 from typing import Any, ClassVar, Generic, Self, TypeVar
 from uuid import UUID
@@ -254,6 +255,12 @@ class AgentMessaging(Generic[MessageType]):
         `within_organization`: for it, only agents of its own organization and of mutually allowed ones exist.
         """
         return AgentView(self._engine, self._services, external_id, within_organization=within_organization)
+
+    def now(self) -> datetime:
+        """Give the time of the database, whose moments all results carry: the host's clock, set right by what they
+        differed when that was last measured.
+        """
+        return self._engine.clock.now()
 
     async def health(self) -> Health:
         """Say whether this process can serve: the database answers, its schema fits, wake-ups arrive."""
