@@ -89,6 +89,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "agent-messaging watch --agent alice": "tests/mcp_server/test_watch.py",
         "agent-messaging watch --agent alice --json --once": "tests/mcp_server/test_watch.py",
         "agent-messaging watch --agent alice --exec ./on-item": "tests/mcp_server/test_watch.py",
+    },
     "docs/scaling.md": {
         'DATABASE_URL="$DATABASE_URL" .venv/bin/python -m benchmarks sizes': "tests/db/test_sizes.py",
         "agent-messaging prune --older-than 90d": "tests/mcp_server/test_cli_retention.py",

@@ -22,9 +22,10 @@ from agent_messaging_db.histogram import Histogram
 from agent_messaging_db.sync_points import SyncPoint
 
 HEARTBEAT = 1.0
-SILENCE = 2.0
+SILENCE = 1.5
 MAX_PAYLOAD = 7_900  # PostgreSQL takes 7,999 bytes
 SELF_TEST = 1.0
+FIRST_PAUSE = 0.05
 MOST_ON_THEIR_WAY = 64
 MOST_PENDING = 10_000  # topics that wait for a way to the others; beyond it the sweep has long told
 LATENCIES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)  # seconds
@@ -165,9 +166,10 @@ class Carrier(ABC):
                 self._sent.set()
 
     async def _listen_for_ever(self) -> None:
-        pause = 0.05
+        pause = FIRST_PAUSE
         is_away = False
         while True:
+            began = time.monotonic()
             try:
                 await self._listen()
             except asyncio.CancelledError:
@@ -179,10 +181,16 @@ class Carrier(ABC):
                 level = logging.INFO if is_away and not self._listening.is_set() else logging.WARNING
                 logger.log(level, "listening for wake-ups stopped (%s); connecting again", type(error).__name__)
                 is_away = True
+            listened = self._listening.is_set()
             self._listening.clear()
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, 1.0) if not self.hears else 0.05
             self.hears = False
+            if listened:
+                pause = FIRST_PAUSE
+                # Everybody who waits in this process is deaf until then. One that never lasts is not hurried after.
+                if time.monotonic() - began > HEARTBEAT:
+                    continue
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 1.0)
 
     async def _test(self) -> None:
         self._echo.clear()

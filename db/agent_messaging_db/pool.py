@@ -131,7 +131,7 @@ class Database:
     async def open(self) -> None:
         """Open the pool with one connection; raises DatabaseUnavailable."""
         pool = asyncpg.create_pool(
-            min_size=1,
+            min_size=0,  # below any other the driver fills it up unasked, and logs a traceback for each try that fails
             max_size=self._max_size,
             connect=self._connect,
             reset=_keep_state,
@@ -139,6 +139,8 @@ class Database:
         )
         try:
             await pool
+            async with pool.acquire():
+                pass
         except AddressError:
             raise
         except DatabaseUnavailable as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from uuid import UUID
 
 from agent_messaging_db.pool import Connection
@@ -16,3 +17,8 @@ async def about(connection: Connection) -> tuple[int, str]:
 async def installation(connection: Connection) -> UUID:
     """Give the random id of the database, by which its processes know each other on a bus."""
     return await connection.fetchval("SELECT id FROM installation")
+
+
+async def now(connection: Connection) -> datetime:
+    """Give the server's time."""
+    return await connection.fetchval("SELECT clock_timestamp()")

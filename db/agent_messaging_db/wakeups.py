@@ -60,8 +60,11 @@ class PostgresWakeups(Carrier):
             self._connection.terminate()
 
     async def _listen(self) -> None:
+        # Nothing here is worth preparing, and whether a pooler would keep track of it takes a round trip to find out.
         connection = await connect(
-            await self._locate(), server_settings={"application_name": "agent-messaging listener"}
+            await self._locate(),
+            statement_cache_size=0,
+            server_settings={"application_name": "agent-messaging listener"},
         )
         self._connection = connection
         lost = asyncio.Event()
@@ -85,7 +88,7 @@ class PostgresWakeups(Carrier):
                     async with asyncio.timeout(HEARTBEAT):
                         await lost.wait()
                 if not lost.is_set():
-                    await connection.fetchval("SELECT 1", timeout=SILENCE)
+                    await connection.execute("SELECT 1", timeout=SILENCE)
             raise ConnectionError("the server closed the connection")
         finally:
             self._connection = None

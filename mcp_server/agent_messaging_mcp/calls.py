@@ -16,11 +16,12 @@ from agent_messaging.errors import AgentMessagingError
 from agent_messaging_mcp import identity, logs, offers
 from agent_messaging_mcp.also import also_line, named, told_by
 from agent_messaging_mcp.errors import CLIENT_GONE, outage, outcome, too_many_calls, too_many_waits
-from agent_messaging_mcp.limits import Rate, TooManyWaits, pause
+from agent_messaging_mcp.limits import Door, Open, Rate, TooManyOpen, pause
 from agent_messaging_mcp.metrics import Numbers
 from agent_messaging_mcp.rendering import rendered
 from agent_messaging_mcp.results import Refusal, Result
 from agent_messaging_mcp.service import Service
+from agent_messaging_mcp.text import tell_time_by
 from agent_messaging_mcp.waits import LONGEST_WAIT, ClientGone, Waits
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ class Desk:
     agendas: Agendas
     rate: Rate
     numbers: Numbers
+    streams: Open = field(default_factory=lambda: Open(16))
+    door: Door = field(default_factory=Door)
 
     async def view(self) -> View:
         """The protocol as the caller of this request sees it. Raises `MCPError` while the service cannot be
@@ -72,6 +75,7 @@ class Desk:
             messaging = await self.service.messaging()
         except Exception as failed:
             raise outage(failed) from None
+        tell_time_by(messaging.now)
         return messaging.as_agent(identity.caller(), within_organization=True)
 
 
@@ -192,7 +196,7 @@ async def _result(call: Call, function: Function, arguments: dict[str, Any]) -> 
             return await function(call, **arguments)
         except AgentMessagingError as refused:
             return outcome(refused, tool, arguments)
-        except TooManyWaits as refused:
+        except TooManyOpen as refused:
             call.desk.numbers.refused("waits")
             return too_many_waits(tool, refused.most)
     except MCPError:

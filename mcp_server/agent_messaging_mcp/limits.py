@@ -1,4 +1,4 @@
-"""What one agent may ask of one server process: so many calls a minute, so many open waits."""
+"""What one agent may ask of one server process: so many calls a minute, so many open waits and streams."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _REMEMBERED = 10_000
 _pause: ContextVar[float] = ContextVar("pause", default=0.0)
 
 
-class TooManyWaits(Exception):
-    """The agent has as many open waits as it may have."""
+class TooManyOpen(Exception):
+    """The agent has as many open as it may have."""
 
     def __init__(self, most: int) -> None:
-        super().__init__(f"{most} waits are open")
+        super().__init__(f"{most} are open")
         self.most = most
 
 
@@ -42,6 +42,20 @@ class Rate:
 
     def take(self, agent: str) -> float:
         """Count a call. Gives 0, or the seconds until one is allowed again; then nothing was counted."""
+        bucket = self._filled(agent)
+        if bucket.tokens < 1:
+            return self._seconds(bucket)
+        bucket.tokens -= 1
+        return 0
+
+    def pause(self, agent: str) -> float:
+        """What `take` would give, without counting."""
+        if agent not in self._buckets:
+            return 0
+        bucket = self._filled(agent)
+        return 0 if bucket.tokens >= 1 else self._seconds(bucket)
+
+    def _filled(self, agent: str) -> _Bucket:
         now = self._clock()
         bucket = self._buckets.get(agent)
         if bucket is None:
@@ -49,13 +63,27 @@ class Rate:
             if len(self._buckets) > _REMEMBERED:
                 self._buckets.popitem(last=False)
         self._buckets.move_to_end(agent)
-        per_second = self.per_minute / 60
-        bucket.tokens = min(self.per_minute, bucket.tokens + (now - bucket.filled_at) * per_second)
+        bucket.tokens = min(self.per_minute, bucket.tokens + (now - bucket.filled_at) * self.per_minute / 60)
         bucket.filled_at = now
-        if bucket.tokens < 1:
-            return math.ceil((1 - bucket.tokens) / per_second)
-        bucket.tokens -= 1
-        return 0
+        return bucket
+
+    def _seconds(self, bucket: _Bucket) -> int:
+        return math.ceil((1 - bucket.tokens) * 60 / self.per_minute)
+
+
+class Door:
+    """Closed to an agent that goes on after it has been refused: so many refusals a minute are told in full."""
+
+    def __init__(self, refusals: int = 100, *, clock: Callable[[], float] = monotonic) -> None:
+        self._refusals = Rate(refusals, clock=clock)
+
+    def refused(self, agent: str) -> None:
+        """Count a refusal."""
+        self._refusals.take(agent)
+
+    def closed_for(self, agent: str) -> float:
+        """How many seconds it stays closed to the agent; 0: it is open."""
+        return self._refusals.pause(agent)
 
 
 @contextmanager
@@ -73,8 +101,8 @@ def pause() -> float:
     return _pause.get()
 
 
-class OpenWaits:
-    """How many waits each agent has open in this process."""
+class Open:
+    """How many waits, or streams, each agent has open in this process."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -86,9 +114,9 @@ class OpenWaits:
 
     @contextmanager
     def one(self, agent: str) -> Generator[None]:
-        """Count a wait for as long as it is open. Raises `TooManyWaits`."""
+        """Count one for as long as it is open. Raises `TooManyOpen`."""
         if self._open[agent] >= self._most:
-            raise TooManyWaits(self._most)
+            raise TooManyOpen(self._most)
         self._open[agent] += 1
         try:
             yield

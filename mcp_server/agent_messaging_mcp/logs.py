@@ -50,6 +50,13 @@ def configure(level: str, format: Format, *, access: bool = False, stream: TextI
     threading.excepthook = _uncaught_in_thread
 
 
+def prepare() -> None:
+    """Import what writes a line. The first one does so otherwise, and holds up everything else: in a server that
+    has just lost its database it would be the recovery that waits.
+    """
+    import agent_messaging_mcp.log_lines  # noqa: F401  # pyright: ignore[reportUnusedImport]
+
+
 @contextmanager
 def context(
     *,

@@ -29,7 +29,7 @@ STATUSES = frozenset(
     }
 )
 """Of results; and `refused` for a tool error, `error` for an outage or a defect, `cancelled` by the client."""
-REASONS = frozenset({"host", "origin", "headers", "body", "token", "rate", "waits"})
+REASONS = frozenset({"host", "origin", "headers", "body", "token", "rate", "waits", "streams", "queue", "flood"})
 """Why a request was turned away."""
 
 Sample: TypeAlias = "tuple[tuple[str, ...], float | Distribution]"
@@ -138,7 +138,8 @@ FAMILIES = (
         "requests_refused_total",
         "counter",
         "Requests turned away before anything was done for them.",
-        "`host`, `origin`: a name is missing from the allow-list, or somebody tries. `token`: expired, or guessed.",
+        "`host`, `origin`: a name is missing from the allow-list, or somebody tries. `token`: expired, or guessed. "
+        "`queue`, `flood`: an agent calls faster than it is served, or goes on after being refused.",
         lambda reading: [((reason,), count) for reason, count in sorted(reading.numbers.refusals.items())],
         ("reason",),
     ),

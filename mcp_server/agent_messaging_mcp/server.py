@@ -14,7 +14,7 @@ from agent_messaging_mcp import completions, identity, logs, prompts, resources,
 from agent_messaging_mcp.calls import Agendas, Desk
 from agent_messaging_mcp.errors import TOO_MANY_REQUESTS
 from agent_messaging_mcp.identity import Identify
-from agent_messaging_mcp.limits import Rate, pausing
+from agent_messaging_mcp.limits import Open, Rate, pausing
 from agent_messaging_mcp.metrics import Numbers
 from agent_messaging_mcp.service import Service
 from agent_messaging_mcp.settings import Settings
@@ -63,7 +63,8 @@ def build_server(settings: Settings, service: Service, identify: Identify) -> tu
     connecting = Rate(settings.rate_limit_per_minute)
     # It is hosts that poll, as often as they are told to: their models' calls are not counted against that.
     polling = Rate(tasks.POLLS_PER_MINUTE)
-    desk = Desk(service, waits, Agendas(), Rate(settings.rate_limit_per_minute), Numbers())
+    rate, streams = Rate(settings.rate_limit_per_minute), Open(settings.max_open_streams)
+    desk = Desk(service, waits, Agendas(), rate, Numbers(), streams)
     updates = Updates(desk)
 
     async def greet(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
@@ -73,6 +74,7 @@ def build_server(settings: Settings, service: Service, identify: Identify) -> tu
         pause = rate.take(agent) if ctx.request_id is not None else 0
         if pause:
             desk.numbers.refused("rate")
+            desk.door.refused(agent)
         if pause and ctx.method != "tools/call":
             raise MCPError(
                 TOO_MANY_REQUESTS, f"Too many requests. Try again in {span(pause)}.", {"retryAfterSeconds": pause}

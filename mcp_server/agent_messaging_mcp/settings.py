@@ -50,6 +50,12 @@ class Settings(BaseSettings):
         "ten times as many of any kind; 0: no limit",
     )
     max_open_waits: int = Field(default=16, ge=1, description="waits that one agent may have open in one process")
+    max_open_streams: int = Field(
+        default=16, ge=1, description="streams and subscriptions that one agent may have open in one process"
+    )
+    max_requests_at_once: int = Field(
+        default=4, ge=1, description="`serve`: requests of one agent that are served at once; the others queue"
+    )
     log_level: str | None = Field(
         default=None,
         pattern="(?i)^(debug|info|warning|error|critical)$",

@@ -15,6 +15,7 @@ from mcp.server import MCPServer
 from mcp.server.stdio import stdio_server
 from mcp.shared._stream_protocols import ReadStream, WriteStream
 from mcp.shared.message import SessionMessage
+from pydantic import ValidationError
 
 from agent_messaging_mcp.service import Service
 from agent_messaging_mcp.waits import Waits
@@ -66,9 +67,13 @@ async def _run(server: MCPServer[Any], answers: _Answers) -> None:
         await server.run_stdio_async()
         return
     async with stdio_server() as (read, write):
-        await low_level.run(
-            _Requests(read, answers), _Responses(write, answers), low_level.create_initialization_options()
-        )
+        responses = _Responses(write, answers)
+        requests = _Requests(read, answers, responses)
+        await low_level.run(requests, responses, low_level.create_initialization_options())
+
+
+_UNREADABLE = b"unreadable\n"
+"""Stands for a line that was left out, and is answered like any other that is no message."""
 
 
 class _Wire:
@@ -95,24 +100,28 @@ class _Wire:
         os.close(nowhere)
 
     def _pump(self) -> None:
-        begun = b""
+        begun: list[bytes] = []  # joined once: a line may be long, and comes in small pieces
         try:
             while received := os.read(self._client, 65_536):
-                *lines, begun = (begun + received).split(b"\n")
-                for line in lines:
-                    self._pass_on(line + b"\n")
-            self._pass_on(begun)
+                *ends, rest = received.split(b"\n")
+                for end in ends:
+                    self._pass_on(b"".join((*begun, end, b"\n")))
+                    begun.clear()
+                begun.append(rest)
+            self._pass_on(b"".join(begun))
         except OSError as gone:
             logger.info("standard input failed: %r", gone)
         self.end()
 
     def _pass_on(self, line: bytes) -> None:
+        if not line.strip():
+            return
         try:
             line.decode()
         except UnicodeDecodeError:
             # The SDK would read something else into it, and a message would arrive changed.
             logger.warning("a line on standard input is not UTF-8, and was left out")
-            return
+            line = _UNREADABLE
         while line:
             line = line[os.write(self._fill, line) :]
 
@@ -177,24 +186,37 @@ class _Stream:
 
 
 class _Requests(_Stream, ReadStream[SessionMessage | Exception]):
-    """The stream of what the client sends, with requests noted."""
+    """The stream of what the client sends, with requests noted, and what is no message answered as JSON-RPC has it."""
+
+    def __init__(self, inner: Any, answers: _Answers, responses: _Responses) -> None:
+        super().__init__(inner, answers)
+        self._responses = responses
 
     @property
     def last_context(self) -> Any:
         return getattr(self._inner, "last_context", None)
 
     async def receive(self) -> SessionMessage | Exception:
-        item: SessionMessage | Exception = await self._inner.receive()
-        self._answers.read(item)
-        return item
+        return await self._read(await self._inner.receive())
 
     def __aiter__(self) -> _Requests:
         return self
 
     async def __anext__(self) -> SessionMessage | Exception:
-        item: SessionMessage | Exception = await self._inner.__anext__()
+        return await self._read(await self._inner.__anext__())
+
+    async def _read(self, item: SessionMessage | Exception) -> SessionMessage | Exception:
         self._answers.read(item)
+        if isinstance(item, Exception):
+            await self._responses.send(SessionMessage(_refusal(item)))
         return item
+
+
+def _refusal(error: Exception) -> types.JSONRPCError:
+    """JSON-RPC's answer to what has no id that could be relied on."""
+    is_json = isinstance(error, ValidationError) and all(found["type"] != "json_invalid" for found in error.errors())
+    code, words = (types.INVALID_REQUEST, "Invalid request") if is_json else (types.PARSE_ERROR, "Parse error")
+    return types.JSONRPCError(jsonrpc="2.0", id=None, error=types.ErrorData(code=code, message=words))
 
 
 class _Responses(_Stream, WriteStream[SessionMessage]):

@@ -7,7 +7,8 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from types import EllipsisType
@@ -24,6 +25,9 @@ _WORDS = re.compile(r"[a-z]+|[A-Z]+|[0-9]{1,3}|\s+|.", re.DOTALL)
 _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0" + "".join(map(chr, range(0x180B, 0x1810))))
 _EMOJI_JOINER = "\u200d"
 _EMOJI_STYLE = "\ufe0f"
+
+
+_now: ContextVar[Callable[[], datetime]] = ContextVar("now", default=lambda: datetime.now(UTC))
 
 
 def visible(text: str) -> str:
@@ -114,15 +118,20 @@ def span(seconds: float) -> str:
     return f"{round(seconds / 86_400)} d"
 
 
+def tell_time_by(now: Callable[[], datetime]) -> None:
+    """From here on in this context, say how long ago something was by this clock, and not by the host's."""
+    _now.set(now)
+
+
 def ago(moment: datetime, now: datetime | None = None) -> str:
     """How long ago `moment` was: `41 min ago`, or `just now`."""
-    passed = ((now or datetime.now(UTC)) - moment) / timedelta(seconds=1)
+    passed = ((now or _now.get()()) - moment) / timedelta(seconds=1)
     return "just now" if passed < 2 else f"{span(passed)} ago"
 
 
 def until(moment: datetime, now: datetime | None = None) -> float:
     """The seconds left until `moment`, 0 once it has passed."""
-    return max(0.0, (moment - (now or datetime.now(UTC))) / timedelta(seconds=1))
+    return max(0.0, (moment - (now or _now.get()())) / timedelta(seconds=1))
 
 
 def listed(names: Sequence[str], most: int = 8) -> str:

@@ -36,8 +36,10 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from agent_messaging.errors import AgentMessagingError, NotFoundError
 from agent_messaging_mcp import identity
 from agent_messaging_mcp.calls import Desk
-from agent_messaging_mcp.errors import outage
+from agent_messaging_mcp.errors import TOO_MANY_REQUESTS, outage
+from agent_messaging_mcp.limits import TooManyOpen
 from agent_messaging_mcp.resources import unknown
+from agent_messaging_mcp.waits import leave_gate
 
 if TYPE_CHECKING:
     from agent_messaging_mcp.calls import View
@@ -99,23 +101,36 @@ class Updates:
         params = SubscriptionsListenRequestParams.model_validate(ctx.params or {}, by_name=False)
         if ctx.request_id is None:
             raise MCPError(INVALID_REQUEST, "subscriptions/listen requires a request id")
+        leave_gate(ctx.request)
+        try:
+            with self._desk.streams.one(identity.caller()):
+                return await self._listen(ctx, ctx.request_id, params)
+        except TooManyOpen as refused:
+            self._desk.numbers.refused("streams")
+            raise MCPError(
+                TOO_MANY_REQUESTS, f"{refused.most} streams of yours are open, and one agent may have no more."
+            ) from None
+
+    async def _listen(
+        self, ctx: ServerRequestContext[Any, Any], request: str | int, params: SubscriptionsListenRequestParams
+    ) -> SubscriptionsListenResult:
         uris = list(dict.fromkeys(params.notifications.resource_subscriptions or ()))
         news = News()
         watched = await self._watch_all(uris, news)
         numbers = self._desk.numbers
         numbers.subscriptions += 1
-        meta: dict[str, Any] = {SUBSCRIPTION_ID_META_KEY: ctx.request_id}
+        meta: dict[str, Any] = {SUBSCRIPTION_ID_META_KEY: request}
         honoured = SubscriptionFilter(resource_subscriptions=uris or None)
         try:
             await ctx.session.send_notification(
                 SubscriptionsAcknowledgedNotification(
                     params=SubscriptionsAcknowledgedNotificationParams(notifications=honoured, _meta=meta)
                 ),
-                related_request_id=ctx.request_id,
+                related_request_id=request,
             )
             while (uri := await self._next_unless_stopping(news)) is not None:
                 await ctx.session.send_notification(
-                    event_to_notification(ResourceUpdated(uri=uri), meta), related_request_id=ctx.request_id
+                    event_to_notification(ResourceUpdated(uri=uri), meta), related_request_id=request
                 )
             return SubscriptionsListenResult(_meta=meta)
         finally:

@@ -11,13 +11,15 @@ from typing import Any, TypeVar
 
 from mcp.server.mcpserver.context import Context
 
-from agent_messaging_mcp.limits import OpenWaits
+from agent_messaging_mcp.limits import Open
 
 T = TypeVar("T")
 
 LONGEST_WAIT = 86_400.0
 GONE = "agent_messaging.gone"
 """In the scope of an HTTP request: a future that is done once nobody reads its response any more."""
+LEAVE = "agent_messaging.leave"
+"""In the scope of an HTTP request that others of its agent queue behind: `leave()` lets the next one in."""
 _LEAST_HOLD = 1.0
 
 
@@ -34,7 +36,7 @@ class Waits:
 
     def __init__(self, *, longest: float, progress_interval: float, most_per_agent: int = 16) -> None:
         self.longest = longest
-        self.open = OpenWaits(most_per_agent)
+        self.open = Open(most_per_agent)
         self.stopping = asyncio.Event()
         self._progress_interval = progress_interval
         self._ends: set[asyncio.Future[None]] = set()
@@ -55,12 +57,13 @@ class Waits:
         """`wait(window)`, with progress reported while it lasts.
 
         Cancelling the call cancels the wait. Raises `Stopping` when the process is about to exit,
-        `ClientGone` when the client has, `TooManyWaits` before anything was done.
+        `ClientGone` when the client has, `TooManyOpen` before anything was done.
         """
         window = self.window(seconds)
         if window == 0:
             return await wait(0)
         with self.open.one(agent):
+            leave_gate(context.request_context.request)
             progress = _Progress(context, window, self._progress_interval)
             try:
                 return await self._unless_ended(wait(window), _gone(context))
@@ -125,6 +128,12 @@ class _Progress:
         # The SDK drops it for a client that did not ask for it.
         with suppress(Exception):
             await self._context.report_progress(self._passed, self._window, f"waiting, {left} s left")
+
+
+def leave_gate(request: Any) -> None:
+    """Let the next request of the agent be served: this one is about to do nothing but wait. None came over HTTP."""
+    if request is not None and (leave := request.scope.get(LEAVE)) is not None:
+        leave()
 
 
 def _gone(context: Context[Any, Any]) -> asyncio.Future[None] | None:

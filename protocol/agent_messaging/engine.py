@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
+from agent_messaging.clock import Clock
 from agent_messaging.config import Config
 from agent_messaging.content import Codec
 from agent_messaging.errors import (
@@ -68,6 +69,7 @@ class Engine(Generic[M]):
         )
         self.counts = Counts()
         self.measures = Measures(self.counts, self.database, pool_limit=config.max_pool_size)
+        self.clock = Clock()
         self.names = Names(self.database)
         self.room = Room(self.database, limit=config.max_unread)
         self.presence = Presence(self.database, process=self.process)
@@ -82,6 +84,7 @@ class Engine(Generic[M]):
             async with self.database.connection() as connection:
                 await _check_server(connection)
                 await (migrate(connection) if self.config.auto_migrate else check(connection))
+                await self.clock.measure(connection)
                 await presence.renew_lease(connection, process=self.process, seconds=self.config.handler_lease)
                 wakeups = await self._carrier(connection)
         except (SchemaError, AddressError) as error:
@@ -120,6 +123,13 @@ class Engine(Generic[M]):
             await sync_points.hook(SyncPoint.CLOSE_BEGUN)
         # What hangs on a connection that carries nothing must not keep the process.
         last = asyncio.get_running_loop().call_later(self.config.database_patience + DRAIN, self.database.terminate)
+        try:
+            await self._wind_up(claims_of)
+        finally:
+            last.cancel()
+        await self._shut()
+
+    async def _wind_up(self, claims_of: Iterable[UUID]) -> None:
         await self.waiting.close()
         await self.presence.idle(DRAIN)
         with suppress(TimeoutError):  # a database that is away must not keep the process
@@ -129,8 +139,6 @@ class Engine(Generic[M]):
         with suppress(DatabaseUnavailable):
             async with self.database.connection() as connection:
                 await presence.leave(connection, process=self.process, agents=claims_of)
-        last.cancel()
-        await self._shut()
 
     async def ready(self) -> None:
         """Begin a call; raises NotInitializedError."""

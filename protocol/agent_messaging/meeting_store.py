@@ -16,6 +16,7 @@ from agent_messaging.errors import MeetingNotFoundError, SilencedError
 from agent_messaging.rules.meeting import (
     Command,
     End,
+    HandOver,
     MeetingState,
     NewEvent,
     Refusal,
@@ -104,7 +105,13 @@ class MeetingStore:
     ) -> Moment | Refused:
         touched: set[str] = set()
 
-        async def work(connection: Connection, _again: bool) -> Moment | Refused:
+        async def work(connection: Connection, again: bool) -> Moment | Refused:
+            result = await decided(connection)
+            if again and isinstance(result, Refused) and (done := await self._done(connection, meeting, command)):
+                return done
+            return result
+
+        async def decided(connection: Connection) -> Moment | Refused:
             for _ in range(TRIES_WITHOUT_LOCK):
                 result = await self._attempt(connection, meeting, command, words, key, touched)
                 if result is not None:
@@ -125,6 +132,17 @@ class MeetingStore:
         finally:
             if touched:
                 self._engine.waiting.wake(touched)
+
+    async def _done(self, connection: Connection, meeting: UUID, command: Command | None) -> Moment | None:
+        """The meeting, if an earlier try whose outcome is unknown has done what the command asks for, and so made the
+        next one a refusal.
+        """
+        match command:
+            case HandOver(to=to):
+                moment = await _read(connection, meeting)
+                return moment if moment.state.meeting.host_id == to else None
+            case _:
+                return None
 
     async def _attempt(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from types import TracebackType
 from typing import Any, ClassVar, Generic, Self, TypeVar
 from uuid import UUID
@@ -304,6 +305,12 @@ class AgentMessaging(Generic[MessageType]):
             InvalidArgumentError: `older_than` is not a number of seconds, a day or more.
         """
         return await self._retention.prune(older_than, dry_run=dry_run, progress=progress)
+
+    def now(self) -> datetime:
+        """Give the time of the database, whose moments all results carry: the host's clock, set right by what they
+        differed when that was last measured.
+        """
+        return self._engine.clock.now()
 
     async def health(self) -> Health:
         """Say whether this process can serve: the database answers, its schema fits, wake-ups arrive."""

@@ -83,6 +83,7 @@ class Sweep:
             await self._engine.presence.tell(connection)
             if self._round % SLOW_ROUNDS == 0:
                 await self._engine.presence.repeat(connection)
+                await self._engine.clock.measure(connection)
             if self._round % FORGET_ROUNDS == 0:
                 await upkeep.forget(connection)
                 await presence.forget_processes(connection)

@@ -25,7 +25,8 @@ Found = TypeVar("Found")
 Taken = TypeVar("Taken")
 Entry = TypeVar("Entry")
 
-OUTAGE_PAUSE = 0.25  # between looks while the database is away
+FIRST_OUTAGE_PAUSE = 0.05  # after a look that an outage cut: often it was only one connection
+OUTAGE_PAUSE = 0.25  # between looks while the database stays away
 BEATEN_PAUSE = 0.005  # before looking again where another one was faster
 
 
@@ -217,6 +218,7 @@ class Waiting:
         window: Window,
     ) -> Taken:
         last = window.remaining <= 0
+        outage_pause = FIRST_OUTAGE_PAUSE
         if sync_points.hook is not None:
             await sync_points.hook(SyncPoint.WAIT_SUBSCRIBED)
         while True:
@@ -236,10 +238,11 @@ class Waiting:
                             await sync_points.hook(SyncPoint.WAIT_TOOK)
                         return taken
                     pause = BEATEN_PAUSE
+                outage_pause = FIRST_OUTAGE_PAUSE
             except DatabaseUnavailable:
                 if last:
                     raise
-                pause = OUTAGE_PAUSE
+                pause, outage_pause = outage_pause, min(outage_pause * 2, OUTAGE_PAUSE)
             if last or self._closing:
                 raise WindowEndedError
             if sync_points.hook is not None:

@@ -132,3 +132,41 @@ async def test_once_terminated_everything_ends_as_an_outage(dsn: str) -> None:
     with pytest.raises(DatabaseUnavailable):
         await database.run(sleep)
     await database.close()
+
+
+@pytest.mark.requirement("outage:quiet")
+async def test_a_pool_that_lost_its_connections_tries_nothing_unasked_and_logs_no_traceback(
+    dsn: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The driver's floor of connections would be filled up at once, with a traceback for each try that fails."""
+    located: list[str] = []
+
+    async def locate() -> str:
+        located.append(dsn)
+        if len(located) > 1:
+            raise ConnectionRefusedError
+        return dsn
+
+    database = Database(locate, max_size=4, patience=0)
+    await database.open()
+    await execute(
+        dsn,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    )
+
+    async def lost() -> bool:
+        return database.size == 0
+
+    await eventually(lost)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert len(located) == 1
+
+    async def seven(connection: Connection, _again: bool) -> int:
+        return await connection.fetchval("SELECT 7")
+
+    with pytest.raises(DatabaseUnavailable):
+        await database.run(seven)
+    await database.close()
+    assert not [record for record in caplog.records if record.exc_info]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from agent_messaging_db import carrier
 from agent_messaging_db.carrier import MAX_PAYLOAD, Carrier
 from agent_messaging_db.nats_wakeups import NatsWakeups
 from agent_messaging_db.wakeups import PostgresWakeups
@@ -175,3 +176,20 @@ async def test_closing_comes_to_an_end_even_as_the_test_of_the_connection_comes_
             for _ in range(steps):
                 await asyncio.sleep(0)
             await wakeups.close()
+
+
+@pytest.mark.requirement("wakeups:again")
+async def test_a_listener_that_lost_its_connection_connects_again_without_a_pause(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(carrier, "FIRST_PAUSE", 10 * BOUND)
+    monkeypatch.setattr(carrier, "HEARTBEAT", 0.01)  # after which a connection counts as one that lasts
+    async with ByPostgres(dsn).process() as here:
+        await here.until_resets(1)
+        await asyncio.sleep(0.05)
+        await execute(
+            dsn,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = 'agent-messaging listener' AND datname = current_database()",
+        )
+        await here.until_resets(2)

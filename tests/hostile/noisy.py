@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
+import os
 import statistics
 import sys
 import tempfile
@@ -17,13 +19,14 @@ from pathlib import Path
 import anyio
 
 from agent_messaging_db import embedded
-from tests.hostile.noise import Noise, noisy
+from tests.hostile.noise import NICE, Noise, noisy_process
 from tests.mcp_server.serving import serving, tokens_of
 from tests.mcp_server.wire import Wire
 from tests.promises import record
 
 ROUNDS = 5
-QUESTIONS = 120
+START_SECONDS = 2.0
+"""Until the process of the noise makes some."""
 WORST = 2.0
 """How many times slower the neighbours may get."""
 
@@ -41,11 +44,14 @@ async def answers(wire: Wire, token: str, ready: anyio.Event) -> None:
                 await wire.tool(token, "reply", {"question": item["question"], "message": "yes"})
 
 
-async def asked(wire: Wire, token: str, count: int) -> list[float]:
-    """How long each of alice's questions took, in seconds."""
+async def asked(wire: Wire, token: str, count: int, *, within: float = math.inf) -> list[float]:
+    """How long each of alice's questions took, in seconds; none is asked after so many seconds."""
     took: list[float] = []
+    first = time.perf_counter()
     for number in range(count):
         began = time.perf_counter()
+        if began - first > within:
+            break
         result = await wire.tool(token, "send_and_wait", {"to": "bob", "message": f"{number} {began}"})
         took.append(time.perf_counter() - began)
         assert result["structuredContent"]["status"] == "answered", result
@@ -56,7 +62,7 @@ def p99(took: list[float]) -> float:
     return statistics.quantiles(took, n=100)[98]
 
 
-async def measured(dsn: str, waits: int, every: float) -> tuple[list[float], list[float], Noise]:
+async def measured(dsn: str, waits: int, every: float, questions: int) -> tuple[list[float], list[float], Noise]:
     """The neighbours' times alone and beside the noise, in turns, so that both see the same machine."""
     tokens = await tokens_of(dsn, "alice", "bob", "mallory", "victim")
     alone: list[float] = []
@@ -69,12 +75,12 @@ async def measured(dsn: str, waits: int, every: float) -> tuple[list[float], lis
         await ready.wait()
         await asked(wire, tokens["alice"], 10)
         for _ in range(ROUNDS):
-            alone += await asked(wire, tokens["alice"], QUESTIONS // ROUNDS)
-            async with noisy(wire, tokens["mallory"], total=waits // ROUNDS, every=every) as noise:
-                await asyncio.sleep(1)
-                beside += await asked(wire, tokens["alice"], QUESTIONS // ROUNDS)
-                while noise.total < waits // ROUNDS:  # noqa: ASYNC110 - it has no event
-                    await asyncio.sleep(0.1)
+            alone += await asked(wire, tokens["alice"], questions // ROUNDS)
+            share = waits // ROUNDS
+            async with noisy_process(quiet.address, tokens["mallory"], total=share, every=every) as noise:
+                await asyncio.sleep(START_SECONDS)
+                lasts = share * every - START_SECONDS
+                beside += await asked(wire, tokens["alice"], questions // ROUNDS, within=lasts)
             sum_.asked += noise.asked
             sum_.refused += noise.refused
             sum_.most_held = max(sum_.most_held, noise.most_held)
@@ -87,21 +93,25 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Whether a noisy agent harms anybody but itself.")
     parser.add_argument("--waits", type=int, default=5_000, help="requests of the noisy agent (default: 5000)")
     parser.add_argument("--every", type=float, default=0.02, help="seconds between two of them (default: 0.02)")
+    parser.add_argument("--questions", type=int, default=1_000, help="of the neighbours, each way (default: 1000)")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="agent-messaging-noisy-") as directory:
         held = asyncio.run(embedded.ensure(Path(directory, "server"), linger=0))
         try:
-            alone, beside, noise = asyncio.run(measured(held.dsn, given.waits, given.every))
+            alone, beside, noise = asyncio.run(measured(held.dsn, given.waits, given.every, given.questions))
         finally:
             held.release()
+            embedded.stop(Path(directory, "server"))
     slower = p99(beside) / p99(alone)
     facts = {
         "p50_alone_ms": round(statistics.median(alone) * 1_000, 1),
         "p99_alone_ms": round(p99(alone) * 1_000, 1),
         "p50_beside_ms": round(statistics.median(beside) * 1_000, 1),
         "p99_beside_ms": round(p99(beside) * 1_000, 1),
+        "questions_beside": len(beside),
         "times_slower": round(slower, 2),
     }
+    print(f"the noise is a process of its own, at nice {NICE}; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     print(f"asked: {dict(noise.asked)}\nrefused: {dict(noise.refused)}")
     kept = slower < WORST and noise.total >= given.waits * 0.9 and noise.refused.total() > 0
     record("R17", "a neighbour's questions beside one agent's noise", tried=noise.total, broken=not kept, **facts)

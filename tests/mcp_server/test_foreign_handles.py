@@ -22,6 +22,7 @@ from tests.mcp_server.foreign import (
 )
 from tests.mcp_server.serving import config_of, serving, tokens_of
 from tests.mcp_server.wire import Wire, bearer, legacy, modern
+from tests.promises import kept
 
 UNLIMITED = {"AGENT_MESSAGING_RATE_LIMIT_PER_MINUTE": "1000000"}
 KINDS = ("current", "legacy", "sse")
@@ -59,7 +60,7 @@ async def test_a_foreign_handle_opens_nothing_and_is_told_from_an_unknown_one_by
                 count += await foreign_pages(mallory, kind, list(pages(world, all_forms=kind == "current")))
                 count += await completions(mallory, [*world.meetings, *STRANGERS, "", "m", "e", "alice,e"])
         assert await everything(dsn) == before
-    print(f"\nevery tool and resource with foreign handles: {count} tried, 0 in")
+    kept("R13", "every tool and resource with foreign handles", tried=count)
     assert count >= 700
 
 
@@ -278,5 +279,5 @@ async def test_a_session_is_used_by_its_own_agent_alone(dsn: str) -> None:
                 "GET", "/mcp", [bearer(tokens["alice"]), *legacy("", {})[0], ("Mcp-Session-Id", session)]
             )
             assert listening.status == 200
-    print(f"\nsessions with another's token: {count} tried, 0 in")
+    kept("R13", "sessions with another's token", tried=count)
     assert count >= 50

@@ -17,6 +17,7 @@ from tests.conftest import connect
 from tests.mcp_server.foreign_hosts import HOSTS, ORIGINS, Lines
 from tests.mcp_server.serving import serving_many, tokens_of
 from tests.mcp_server.wire import Answer, Wire, bearer, initialize, modern
+from tests.promises import kept
 
 SEND = {"name": "send", "arguments": {"to": "bob", "message": "I am in."}}
 REFUSED = {400, 403, 421}
@@ -112,7 +113,7 @@ async def test_no_page_of_another_origin_gets_in_on_any_route(
             assert any(words in answer.text for words in WORDS), (name, route, answer)
             count += 1
     assert await messages(module_dsn) == before
-    print(f"\n{len(pairs)} Host/Origin pairs on {len(ROUTES)} routes: {count} tried, 0 in")
+    kept("R15", f"{len(pairs)} Host/Origin pairs on {len(ROUTES)} routes", tried=count)
     assert len(pairs) >= 40
     assert count >= 40 * len(ROUTES)
 
@@ -137,7 +138,7 @@ async def test_no_other_way_to_name_a_host_gets_in(module_dsn: str, at_home: Wir
         count += 1
     assert (await tried(wire, tokens["alice"], ("CONNECT", "evil.org:443"), [b"Host: evil.org"])).status in REFUSED
     assert await messages(module_dsn) == before
-    print(f"\n{count + 1} requests that no client makes: {count + 1} tried, 0 in")
+    kept("R15", "requests that no client makes", tried=count + 1)
 
 
 @pytest.mark.requirement("mcp:edge:allowed")

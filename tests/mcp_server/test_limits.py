@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from agent_messaging_mcp.limits import OpenWaits, Rate, TooManyWaits
+from agent_messaging_mcp.limits import Open, Rate, TooManyOpen
 from tests.conftest import connect
 from tests.mcp_server.foreign import Caller, calling
 from tests.mcp_server.serving import serving, serving_many, tokens_of
@@ -160,9 +160,9 @@ async def test_whoever_waits_as_long_as_a_refusal_says_goes_on(dsn: str) -> None
 
 @pytest.mark.requirement("mcp:limits:waits")
 def test_waits_are_counted_for_each_agent_for_as_long_as_they_are_open() -> None:
-    waits = OpenWaits(2)
+    waits = Open(2)
     with waits.one("alice"), waits.one("alice"):
-        with pytest.raises(TooManyWaits), waits.one("alice"):
+        with pytest.raises(TooManyOpen), waits.one("alice"):
             pass
         with waits.one("bob"):
             assert waits.total == 3

@@ -324,3 +324,15 @@ def test_nothing_is_imported_for_the_log_before_there_is_something_to_write() ->
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200, check=True)
     assert ran.stdout == "False True\n", "standard output is the protocol's"
     assert json.loads(ran.stderr)["event"] == "hello"
+
+
+@pytest.mark.requirement("logs:lean")
+def test_what_writes_a_line_can_be_prepared_so_that_none_holds_anything_up() -> None:
+    code = (
+        "import sys; from agent_messaging_mcp import logs; logs.configure('INFO', 'json');"
+        "logs.prepare(); before = set(sys.modules); import logging;"
+        "logging.getLogger('agent_messaging_mcp.x').info('hello');"
+        "print('structlog' in before, sorted(name for name in set(sys.modules) - before if 'structlog' in name))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200, check=True)
+    assert ran.stdout == "True []\n"

@@ -10,6 +10,7 @@ import pytest
 from tests.mcp_server.foreign import World, calling, everything, populated, said
 from tests.mcp_server.serving import serving
 from tests.mcp_server.wire import Headers, Wire, bearer, modern
+from tests.promises import kept
 
 UNLIMITED = {"AGENT_MESSAGING_RATE_LIMIT_PER_MINUTE": "1000000"}
 
@@ -109,7 +110,7 @@ async def test_nothing_but_the_token_says_who_calls(dsn: str) -> None:
                     assert refused["content"][0]["text"].startswith(f"{tool} has no argument {name}; it has "), refused
                     count += 1
             assert await everything(dsn) == before
-    print(f"\nsmuggled senders: {count} tried, 0 in")
+    kept("R13", "smuggled senders", tried=count)
     assert count >= 700
 
 

@@ -244,8 +244,8 @@ async def test_nothing_but_the_protocol_is_written_to_the_output(dsn: str, era: 
         await pipe.call("list_agents")
         await pipe.call("send", to="nobody", message="\x00")
         await pipe.call("nonsense")
-        messages = [await pipe.read() for _ in range(3)]
-        assert {message["id"] for message in messages} == {2, 3, 4}
+        messages = [await pipe.read() for _ in range(4)]
+        assert {message["id"] for message in messages} == {None, 2, 3, 4}
         pipe.process.stdin.close()
         assert await pipe.rest() == []
         assert await pipe.exit_code(within=LONG_ENOUGH) == 0
@@ -267,3 +267,36 @@ async def test_an_agent_is_online_while_its_host_is_connected(dsn: str) -> None:
 async def labels(reader: Host) -> Any:
     read = await Host(reader.agent, reader.client, "text").call("list_agents")
     return read.blocks
+
+
+@pytest.mark.requirement("mcp:stdio:unreadable")
+@both_eras
+async def test_a_line_that_is_no_message_is_answered_with_an_error_and_the_next_one_is_served(era: Era) -> None:
+    nowhere = "postgresql://nobody@127.0.0.1:1/none"
+    lines = {
+        b"not JSON": -32700,
+        b"\xff\xfe is not UTF-8": -32700,
+        b"{": -32700,
+        b"[]": -32600,
+        b'{"jsonrpc": "2.0"}': -32600,
+        b'{"jsonrpc": "1.0", "id": 1, "method": "ping"}': -32600,
+    }
+    async with served(era, "--agent", "alice", DATABASE_URL=nowhere, DATABASE_PATIENCE="0") as pipe:
+        await pipe.greet()
+        assert pipe.process.stdin is not None
+        for line, code in lines.items():
+            pipe.process.stdin.write(line + b"\n\n")  # an empty line is nothing
+            answer = await pipe.read()
+            assert (answer["id"], answer["error"]["code"]) == (None, code), line
+            await pipe.write("tools/list")
+            assert "tools" in (await pipe.read())["result"]
+
+
+@pytest.mark.requirement("mcp:stdio:unreadable")
+async def test_a_long_line_in_small_pieces_arrives_as_it_was(dsn: str) -> None:
+    async with served("auto", "--agent", "alice", DATABASE_URL=dsn) as pipe:
+        await pipe.greet()
+        text = "0123456789" * 20_000
+        sent = await pipe.called("send", to="nobody", message=text, nonsense=text)
+        assert "nonsense" in str(sent)
+        assert (await pipe.called("list_agents"))["result"]["structuredContent"]["you"] == "alice"

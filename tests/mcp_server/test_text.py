@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_messaging_mcp.results import body
-from agent_messaging_mcp.text import ago, call, one_line, span, tokens, visible
+from agent_messaging_mcp.text import ago, call, one_line, span, tell_time_by, tokens, until, visible
 from tests.mcp_server.hostile import PAYLOADS
 
 SHOWS_NOTHING = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
@@ -114,3 +115,15 @@ def test_tokens_are_rather_over_than_underestimated() -> None:
     assert tokens("The quick brown fox jumps over the lazy dog") >= 9
     assert tokens("你好世界你好世界") >= 8
     assert tokens("aGVsbG8gd29ybGQhIFRoaXMgaXMgYmFzZTY0IQ==") >= 16
+
+
+@pytest.mark.requirement("clock:told")
+def test_a_context_tells_the_time_by_the_clock_that_it_is_given() -> None:
+    moment = datetime(2026, 2, 20, 18, 24, tzinfo=UTC)
+
+    def told() -> tuple[str, float]:
+        tell_time_by(lambda: moment + timedelta(minutes=41))
+        return ago(moment), until(moment + timedelta(minutes=42))
+
+    assert copy_context().run(told) == ("41 min ago", 60)
+    assert ago(datetime.now(UTC)) == "just now", "elsewhere the host's clock is as good as any"

@@ -17,6 +17,7 @@ from tests.mcp_server.forged_jwts import forged
 from tests.mcp_server.issuing import AUDIENCE, KEYS_PATH, METADATA_PATH, Issuer, issuing, jwt_of, new_key, signer
 from tests.mcp_server.serving import config_of, serving, tokens_of
 from tests.mcp_server.wire import Answer, Wire, bearer, head_of, initialize, legacy, modern
+from tests.promises import kept
 
 SEND = {"name": "send", "arguments": {"to": "bob", "message": "I am in."}}
 
@@ -105,7 +106,7 @@ async def test_without_a_good_token_nobody_gets_in(dsn: str) -> None:
             count = await storm(dsn, Wire(served.address), tokens, attempts)
             assert good not in served.log
         assert (await sdk.tokens.verify(good)) is not None
-    print(f"\n{len(attempts)} crafted headers and tokens on 7 routes: {count} tried, 0 in")
+    kept("R15", f"{len(attempts)} crafted headers and tokens on 7 routes", tried=count)
     assert len(attempts) >= 60
     assert count == 7 * len(attempts)
 
@@ -123,7 +124,7 @@ async def test_a_jwt_that_is_not_the_issuers_or_not_for_this_server_gets_nobody_
             # The very same claims, unharmed, are taken.
             assert (await wire.tool(issuer.token("rs256"), "list_agents", {}))["structuredContent"]["you"] == "alice"
         assert set(issuer.asked) <= {METADATA_PATH, KEYS_PATH}, "a key was fetched from where a token said"
-    print(f"\n{len(attempts)} crafted JWTs on 7 routes: {count} tried, 0 in")
+    kept("R15", f"{len(attempts)} crafted JWTs on 7 routes", tried=count)
     assert len(attempts) >= 60
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from agent_messaging import DatabaseUnavailableError
+from agent_messaging_db import conversations, sync_points
+from agent_messaging_db.conversations import Sending, Verdict
+from agent_messaging_db.pool import Connection
+from agent_messaging_db.sync_points import SyncPoint
 from tests.protocol.test_outages import Operator, operator
 from tests.protocol.world import SWEEP_OFF, opened
 
@@ -33,3 +38,25 @@ async def test_nothing_is_acknowledged_while_the_database_is_away_though_everyth
                 with pytest.raises(DatabaseUnavailableError):
                     pytest.fail(f"{name} gave {await call()!r}")
         assert await conversation.get_unread_messages("bob") == ["before"]
+
+
+@pytest.mark.requirement("outage:sends")
+async def test_a_send_whose_outcome_was_lost_is_stored_once(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[bool] = []
+    send = conversations.send_messages
+
+    async def sending(connection: Connection, *, batch: Sequence[Sending], again: bool) -> list[Verdict]:
+        verdicts = await send(connection, batch=batch, again=again)
+        sent.append(again)
+        return verdicts
+
+    async def lose(point: SyncPoint) -> None:
+        if point is SyncPoint.TRY_DONE and sent == [False]:
+            raise ConnectionResetError
+
+    async with opened(dsn, "alice", "bob", sweep_interval=SWEEP_OFF) as sdk:
+        monkeypatch.setattr(conversations, "send_messages", sending)
+        monkeypatch.setattr(sync_points, "hook", lose)
+        await sdk.async_conversation.send("alice", "bob", "once")
+        assert sent == [False, True]
+        assert await sdk.async_conversation.get_unread_messages("bob") == ["once"]

@@ -115,3 +115,12 @@ async def test_a_token_ends_by_the_databases_clock_alone(empty_dsn: str, seconds
             return await sdk.tokens.verify(ending.token) is None
 
         await eventually(has_ended)
+
+
+@pytest.mark.requirement("clock:told")
+@every_clock
+async def test_how_long_ago_something_was_is_told_by_the_databases_clock(empty_dsn: str, seconds: int) -> None:
+    async with opened(await set_wrong(empty_dsn, seconds), "alice", "bob") as sdk:
+        await sdk.async_conversation.send("alice", "bob", "hello")
+        [message] = await sdk.async_conversation.get_unread("bob")
+        assert abs((sdk.now() - message.created_at).total_seconds()) < 600

@@ -214,3 +214,36 @@ async def test_what_a_cancelled_resume_has_claimed_is_handled_all_the_same(dsn: 
 
             await soon(done)
     kept("R3", "a resume cancelled after its first claim", tried=1)
+
+
+@pytest.mark.requirement("outage:close-cancelled")
+async def test_a_close_that_is_cancelled_leaves_nothing_that_would_strike_later(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    timers: list[asyncio.TimerHandle] = []
+    call_later = loop.call_later
+
+    def noted(delay: float, callback: Any, *arguments: Any, **options: Any) -> asyncio.TimerHandle:
+        timer = call_later(delay, callback, *arguments, **options)
+        if getattr(callback, "__name__", "") == "terminate":
+            timers.append(timer)
+        return timer
+
+    async with alone(dsn) as sdk:
+        monkeypatch.setattr(loop, "call_later", noted)
+
+        async def never(_seconds: float) -> None:
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(sdk._engine.presence, "idle", never)  # type: ignore[attr-defined]
+        closing = asyncio.create_task(sdk._engine.close())  # type: ignore[attr-defined]
+
+        async def is_closing() -> bool:
+            return bool(timers)
+
+        await soon(is_closing)
+        closing.cancel()
+        await asyncio.gather(closing, return_exceptions=True)
+        assert [timer.cancelled() for timer in timers] == [True]
+        monkeypatch.undo()

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
-from agent_messaging import ConversationEndedError, DatabaseUnavailableError
-from agent_messaging_db import pool
+from agent_messaging import ConversationEndedError, DatabaseUnavailableError, NotMeetingHostError
+from agent_messaging_db import meetings, pool, sync_points
 from agent_messaging_db.sync_points import SyncPoint
 from chaos.proxy import Proxy, proxied
 from chaos.proxy_link import Fault
 from tests.promises import kept
-from tests.protocol.world import open_questions
+from tests.protocol import gathering
+from tests.protocol.gathering import attends
+from tests.protocol.world import SWEEP_OFF, open_questions
 from tests.races.operations import Acknowledging, Asking, Operation, Taking, WaitingForOne, attempt
 from tests.races.stops import BOUND, PATIENCE, Stops, acting, soon, stopping
 from tests.races.waits import quiet
@@ -169,3 +171,33 @@ async def test_what_a_cancelled_read_has_taken_is_given_back_however_long_the_ou
             assert await soon(given_back) == ["hello"]
             assert proxy.connections > refused
     kept("R3", "a cancelled read in an outage that outlasts every patience", tried=1)
+
+
+@pytest.mark.requirement("meeting:host:again")
+async def test_a_hand_over_whose_outcome_was_lost_is_no_refusal(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost: list[SyncPoint] = []
+
+    async def lose(point: SyncPoint) -> None:
+        if point is SyncPoint.TRY_DONE and not lost and at_it:
+            lost.append(point)
+            raise ConnectionResetError
+
+    at_it = False
+    async with gathering.opened(dsn, "alice", "bob", "carol", sweep_interval=SWEEP_OFF) as sdk:
+        meeting = await sdk.meeting.create_meeting("alice", ["bob", "carol"])
+        await attends(sdk, meeting, "alice", "bob")
+        save = meetings.save_meeting
+
+        async def saved(*arguments: Any, **options: Any) -> Any:
+            nonlocal at_it
+            at_it = True
+            return await save(*arguments, **options)
+
+        monkeypatch.setattr(meetings, "save_meeting", saved)
+        monkeypatch.setattr(sync_points, "hook", lose)
+        await sdk.meeting.hand_over_host("alice", meeting, "bob")
+        monkeypatch.undo()
+        assert lost
+        assert (await sdk.meeting.get_meeting_status(meeting)).host_external_id == "bob"
+        with pytest.raises(NotMeetingHostError):
+            await sdk.meeting.hand_over_host("alice", meeting, "bob")

@@ -9,6 +9,8 @@ import click
 from agent_messaging_mcp.cli.opening import as_json, minute, show_json, show_table, with_library
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from agent_messaging import AgentMessaging
     from agent_messaging.models import Agent
 
@@ -71,10 +73,10 @@ def create(id: str, organization: str, name: str | None, as_json: bool) -> None:
 def list_(organization: str | None, as_json: bool) -> None:
     """List the agents, and who is there."""
 
-    async def work(sdk: AgentMessaging[Any]) -> list[Agent]:
-        return await sdk.agents(organization)
+    async def work(sdk: AgentMessaging[Any]) -> tuple[list[Agent], datetime]:
+        return await sdk.agents(organization), sdk.now()
 
-    found = with_library(work)
+    found, now = with_library(work)
     if as_json:
         show_json({"agents": [one.model_dump(mode="json") for one in found]})
     elif not found:
@@ -83,15 +85,15 @@ def list_(organization: str | None, as_json: bool) -> None:
     else:
         show_table(
             ["AGENT", "ORGANIZATION", "NAME", "PRESENCE"],
-            [[one.external_id, one.organization_external_id, one.name, _presence(one)] for one in found],
+            [[one.external_id, one.organization_external_id, one.name, _presence(one, now)] for one in found],
         )
 
 
-def _presence(agent: Agent) -> str:
+def _presence(agent: Agent, now: datetime) -> str:
     from agent_messaging_mcp.text import ago
 
     if agent.silenced:
         return "silenced" if agent.silenced_until is None else f"silenced until {minute(agent.silenced_until)}"
     if agent.online:
         return "online"
-    return "never seen" if agent.last_seen_at is None else f"seen {ago(agent.last_seen_at)}"
+    return "never seen" if agent.last_seen_at is None else f"seen {ago(agent.last_seen_at, now)}"

@@ -28,6 +28,7 @@ from agent_messaging_mcp.http.authentication import Authentication
 from agent_messaging_mcp.http.credentials import Credentials, current
 from agent_messaging_mcp.http.edge import Edge, allowed_origin
 from agent_messaging_mcp.http.exchanges import STREAMABLE_PATH, Exchanges
+from agent_messaging_mcp.http.gate import Gate
 from agent_messaging_mcp.http.issuer import Issuer
 from agent_messaging_mcp.http.sessions import Sessions
 from agent_messaging_mcp.server import build_server
@@ -64,7 +65,8 @@ def build(settings: Settings, service: Service) -> HttpServer:
     if settings.oauth_issuer and settings.oauth_audience:
         issuer = Issuer(settings.oauth_issuer, settings.oauth_audience, settings.oauth_jwks_url)
     credentials = Credentials(service, issuer)
-    exchanges = Exchanges(credentials)
+    gate = Gate(desk.door, at_once=settings.max_requests_at_once, refused=desk.numbers.refused)
+    exchanges = Exchanges(credentials, gate, desk.streams, refused=desk.numbers.refused)
     server.middleware.insert(0, exchanges.middleware)
 
     streamable = server.streamable_http_app(
@@ -75,7 +77,7 @@ def build(settings: Settings, service: Service) -> HttpServer:
     sse = server.sse_app(transport_security=_LOOKED_AT, max_request_body_size=settings.max_body_bytes)
     transports = Sessions(Router(routes=[*streamable.routes, *sse.routes], redirect_slashes=False))
     metadata_url, discovery = _discovery(settings)
-    protected = Authentication(exchanges.tracked(transports), credentials, metadata_url=metadata_url)
+    protected = Authentication(gate.guarding(exchanges.tracked(transports)), credentials, metadata_url=metadata_url)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -19,9 +20,12 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent_messaging_mcp import identity, logs
+from agent_messaging_mcp.errors import TOO_MANY_REQUESTS
 from agent_messaging_mcp.http.authentication import away
 from agent_messaging_mcp.http.credentials import Credentials, current
-from agent_messaging_mcp.waits import GONE
+from agent_messaging_mcp.http.gate import Gate, NoRoom, has_place_of_its_own
+from agent_messaging_mcp.limits import Open, TooManyOpen
+from agent_messaging_mcp.waits import GONE, LEAVE
 
 STREAMABLE_PATH = "/mcp"
 _HAND_OVERS = 50
@@ -33,8 +37,13 @@ tasks to the socket: none of them waits for anything but the one before.
 class Exchanges:
     """What one server process is busy with over HTTP."""
 
-    def __init__(self, credentials: Credentials) -> None:
+    def __init__(
+        self, credentials: Credentials, gate: Gate, open_streams: Open, *, refused: Callable[[str], None]
+    ) -> None:
         self._credentials = credentials
+        self._gate = gate
+        self._open_streams = open_streams
+        self._refused = refused
         self._in_progress = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -70,7 +79,9 @@ class Exchanges:
             identity.allowed_until(when_over),
             logs.context(transport=_transport(ctx)),
         ):
-            return await call_next(ctx)
+            if ctx.request is None or has_place_of_its_own(ctx.request.scope):
+                return await call_next(ctx)
+            return await self._in_its_place(ctx.request.scope, partial(call_next, ctx), credential.subject or "")
         raise MCPError(INVALID_REQUEST, "The token of this request is no longer good: it was revoked or has expired.")
 
     def tracked(self, app: ASGIApp) -> ASGIApp:
@@ -111,6 +122,18 @@ class Exchanges:
         for stream in list(self._streams):
             stream.cancel()
 
+    async def _in_its_place(
+        self, scope: Scope, serve: Callable[[], Awaitable[HandlerResult]], agent: str
+    ) -> HandlerResult:
+        """Serve what was posted to a stream, as the gate lets it in."""
+        try:
+            async with self._gate.place(agent) as leave:
+                scope[LEAVE] = leave
+                return await serve()
+        except NoRoom:
+            self._refused("queue")
+            raise MCPError(TOO_MANY_REQUESTS, "Too many requests of yours are waiting. Try again soon.") from None
+
     def _count(self, request: asyncio.Task[Any]) -> None:
         """Count the request that this task serves until the task has ended: then its transport has the answer."""
         self._in_progress += 1
@@ -128,12 +151,22 @@ class Exchanges:
         if self._ending or credential is None:
             await response.end(scope, receive)
             return
-        with anyio.CancelScope() as ending, self._credentials.while_good(credential, ending.cancel):
-            self._streams.add(ending)
-            try:
-                await app(scope, receive, response.send)
-            finally:
-                self._streams.discard(ending)
+        try:
+            with (
+                self._open_streams.one(credential.subject or ""),
+                anyio.CancelScope() as ending,
+                self._credentials.while_good(credential, ending.cancel),
+            ):
+                self._streams.add(ending)
+                try:
+                    await app(scope, receive, response.send)
+                finally:
+                    self._streams.discard(ending)
+        except TooManyOpen as refused:
+            self._refused("streams")
+            words = f"{refused.most} streams of yours are open, and one agent may have no more. Close one first."
+            await PlainTextResponse(words, 429, headers={"retry-after": "5"})(scope, receive, send)
+            return
         if ending.cancelled_caught:
             await response.end(scope, receive)
 

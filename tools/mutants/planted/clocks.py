@@ -72,4 +72,13 @@ MUTANTS = (
         "or row.expires_at > type(row.created_at).now(row.expires_at.tzinfo)) else None\n",
         caught_by=(f"{_TESTS}test_a_token_ends_by_the_databases_clock_alone",),
     ),
+    Mutant(
+        name="ages-by-the-hosts-clock",
+        promise="R9",
+        sentence="On a host whose clock is wrong a model reads that what was just said is an hour old.",
+        file="mcp_server/agent_messaging_mcp/text.py",
+        old="    passed = ((now or _now.get()()) - moment)",
+        new="    passed = ((now or datetime.now(UTC)) - moment)",
+        caught_by=("tests/mcp_server/test_text.py::test_a_context_tells_the_time_by_the_clock_that_it_is_given",),
+    ),
 )

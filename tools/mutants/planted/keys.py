@@ -187,4 +187,23 @@ MUTANTS = (
         new="                reattach=False,\n",
         caught_by=("tests/mcp_server/test_conversations.py::test_an_identical_question_is_not_asked_twice",),
     ),
+    Mutant(
+        name="resent-under-new-ids",
+        promise="R2",
+        sentence="A send whose connection broke after the commit is stored a second time.",
+        file="protocol/agent_messaging/outbox.py",
+        old="            return await conversations.send_messages(connection, batch=batch, again=again)\n",
+        new="""\
+            from dataclasses import replace
+
+            from agent_messaging.identifiers import new_id
+
+            fresh = [
+                replace(one, messages=tuple(replace(row, id=new_id()) for row in one.messages)) if again else one
+                for one in batch
+            ]
+            return await conversations.send_messages(connection, batch=fresh, again=again)
+""",
+        caught_by=("tests/protocol/test_acknowledged.py::test_a_send_whose_outcome_was_lost_is_stored_once",),
+    ),
 )

@@ -6,6 +6,8 @@ from tools.mutants.mutant import Mutant
 
 _LIMITS = "mcp_server/agent_messaging_mcp/limits.py"
 _TESTS = "tests/mcp_server/test_limits.py::"
+_GATE = "mcp_server/agent_messaging_mcp/http/gate.py"
+_GATE_TESTS = "tests/mcp_server/test_gate.py::"
 
 MUTANTS = (
     Mutant(
@@ -120,5 +122,50 @@ MUTANTS = (
         old="        slots = self._engine.config.handler_concurrency\n",
         new="        slots = 1\n",
         caught_by=("tests/protocol/test_handlers.py::test_no_more_handlers_of_an_agent_run_at_once_than_allowed",),
+    ),
+    Mutant(
+        name="gate-of-all-together",
+        promise="R17",
+        sentence="The requests of one agent stand before those of everybody.",
+        file=_GATE,
+        old="        line = self._lines.setdefault(agent, _Line())\n",
+        new='        agent = "everybody"\n        line = self._lines.setdefault(agent, _Line())\n',
+        caught_by=(f"{_GATE_TESTS}test_requests_of_one_agent_are_served_in_turn_and_those_of_others_meanwhile",),
+    ),
+    Mutant(
+        name="place-lost-with-its-request",
+        promise="R17",
+        sentence="A request that is cancelled as it is let in keeps its place for ever.",
+        file=_GATE,
+        old="                self._next(agent)  # it was given a place that it does not take any more\n",
+        new="                pass\n",
+        caught_by=(f"{_GATE_TESTS}test_a_queued_request_that_is_cancelled_keeps_no_place[True]",),
+    ),
+    Mutant(
+        name="wait-keeps-its-place",
+        promise="R17",
+        sentence="Four waits of an agent keep its other calls from being served.",
+        file="mcp_server/agent_messaging_mcp/waits.py",
+        old="            leave_gate(context.request_context.request)\n",
+        new="",
+        caught_by=(f"{_GATE_TESTS}test_a_wait_leaves_its_place_before_it_begins_to_wait",),
+    ),
+    Mutant(
+        name="door-always-open",
+        promise="R17",
+        sentence="Whoever goes on after being refused is read, parsed and answered every time.",
+        file=_LIMITS,
+        old="        return self._refusals.pause(agent)\n",
+        new="        return 0\n",
+        caught_by=(f"{_GATE_TESTS}test_the_door_closes_to_whoever_goes_on_after_being_refused_and_opens_again",),
+    ),
+    Mutant(
+        name="streams-without-number",
+        promise="R17",
+        sentence="One agent opens streams until there is no room for those of others.",
+        file="mcp_server/agent_messaging_mcp/http/exchanges.py",
+        old='                self._open_streams.one(credential.subject or ""),\n',
+        new="",
+        caught_by=(f"{_GATE_TESTS}test_a_stream_too_many_is_refused_and_one_that_ends_makes_room[/sse]",),
     ),
 )

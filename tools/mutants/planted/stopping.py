@@ -77,4 +77,13 @@ MUTANTS = (
         new="            async with asyncio.timeout(None):\n",
         caught_by=("tests/protocol/test_outages.py::test_closing_during_an_outage_takes_no_longer_than_the_patience",),
     ),
+    Mutant(
+        name="commits-that-do-not-wait",
+        promise="R1",
+        sentence="What a database accepted that does not wait for its disk is lost with the power.",
+        file="protocol/agent_messaging/engine.py",
+        old='    if synchronous_commit == "off":\n',
+        new='    if synchronous_commit == "never":\n',
+        caught_by=("tests/protocol/test_durability.py::test_a_database_that_may_lose_what_it_accepted_is_refused",),
+    ),
 )

@@ -130,7 +130,7 @@ MUTANTS = (
         promise="R6",
         sentence="A listening connection that is frozen but not closed is believed in for ever.",
         file=_WAKEUPS,
-        old='                    await connection.fetchval("SELECT 1", timeout=SILENCE)\n',
+        old='                    await connection.execute("SELECT 1", timeout=SILENCE)\n',
         new="                    pass\n",
         caught_by=(
             "tests/db/test_wakeups.py::test_a_frozen_connection_is_noticed_and_replaced_and_everybody_looks_again",
