@@ -83,6 +83,7 @@ FORBIDDEN: dict[str, str] = {
     "only_answers_are_late": "UPDATE questions SET late = true",
     "deliveries_pkey": DELIVERY + " (@1, @2, @1, 'x')",
     "idempotency_keys_pkey": KEY + " (@1, 'k', 'x', 'y')",
+    "silences_pkey": "INSERT INTO silences (subject_id) VALUES (@1), (@1)",
     "tokens_prefix_key": TOKEN + " (@2, 'prefix00', sha256('y'), @1)",
     "tokens_agent_id_fkey": "UPDATE tokens SET agent_id = @3",
     "a_prefix_has_eight_signs": "UPDATE tokens SET prefix = 'prefix0'",

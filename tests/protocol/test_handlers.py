@@ -203,7 +203,7 @@ async def test_mutual_questions_use_up_no_slot(dsn: str, concurrency: int) -> No
 @pytest.mark.requirement("handler:waits-do-not-count")
 async def test_a_ring_of_agents_asks_twenty_deep_around_itself(dsn: str) -> None:
     names = [f"agent{number}" for number in range(4)]
-    async with opened(dsn, "alice", *names, handler_concurrency=1) as sdk:
+    async with opened(dsn, "alice", *names, handler_concurrency=1, max_hops=0) as sdk:
 
         def make(me: str, following: str) -> None:
             @sdk.register_handler(me)
