@@ -15,6 +15,7 @@ from agent_messaging_db.nats_wakeups import NatsWakeups
 from agent_messaging_db.wakeups import PostgresWakeups
 from chaos.proxy import proxied
 from tests.bus import running
+from tests.conftest import execute
 from tests.db.pooler import pooled
 from tests.db.ways import BOUND, ByNats, ByPostgres, Process, Way, started, topic
 from tests.protocol.world import eventually
