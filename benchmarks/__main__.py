@@ -33,7 +33,7 @@ async def measure(here: Ground, chosen: set[str], rounds: int) -> list[Figure]:
 
 
 async def main(scale: Scale, chosen: set[str], rounds: int, page: Path | None) -> str:
-    """Measure on a database of its own; gives the page, and writes it if it is told where."""
+    """Measure on a database of its own, and draw the picture beside `page`, if there is one; gives the page."""
     async with ground(scale) as here:
         connection = await asyncpg.connect(here.dsn)
         version = await connection.fetchval("SELECT version()")
@@ -42,10 +42,7 @@ async def main(scale: Scale, chosen: set[str], rounds: int, page: Path | None) -
         picture = None if page is None else page.with_suffix(".svg")
         if picture is not None and not await draw(here, picture):
             picture = None
-        text = report.page(figures, version=version, rounds=rounds, picture=picture)
-    if page is not None:
-        page.write_text(text, encoding="utf-8")
-    return text
+        return report.page(figures, version=version, rounds=rounds, picture=picture)
 
 
 def arguments() -> argparse.Namespace:
@@ -69,4 +66,8 @@ if __name__ == "__main__":
     only = families.chosen(given.only, given.large)
     partly = given.only or given.large or given.smallest
     scale = LARGE if given.large else SMALLEST if given.smallest else USUAL
-    print(run(main(scale, only, given.rounds, given.page if partly else given.page or PAGE)))
+    page = given.page if partly else given.page or PAGE
+    text = run(main(scale, only, given.rounds, page))
+    print(text)
+    if page is not None:
+        page.write_text(text, encoding="utf-8")

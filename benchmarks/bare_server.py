@@ -1,6 +1,7 @@
 """The floor of everything over MCP: a bare server of the SDK, with a tool that does nothing and one that waits.
 
-`python -m benchmarks.bare_server` listens on a free port and says which; with `stdio` it serves on standard input and output.
+`python -m benchmarks.bare_server` listens on a free port and says which; with `stdio` it serves on standard input and
+output.
 """
 
 from __future__ import annotations

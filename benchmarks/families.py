@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks.asking import asking, asking_another_process
+from benchmarks.asking import asking, asking_another_process, asking_in_a_crowd
 from benchmarks.ground import Family
 from benchmarks.growth import growth
 from benchmarks.inbox import inbox
@@ -18,7 +18,8 @@ from benchmarks.words import words
 
 FAMILIES: dict[tuple[str, ...], Family] = {
     ("P1", "P2", "P3"): sending,
-    ("P4", "P5", "P6"): asking,
+    ("P4", "P5"): asking,
+    ("P6",): asking_in_a_crowd,
     ("P4", "P7"): asking_another_process,
     ("P8",): meetings,
     ("P9",): waiting,

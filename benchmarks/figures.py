@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 class Figure:
     """Numbers of ours beside those of the floor, one of each a round.
 
-    `reach` bounds the median of the rounds' ratios, from below where more is better (`least`), else from above. Without a
-    `reach` the row is told and not judged; `absolute` rows have no floor, and their own number is what is bounded.
+    `reach` bounds the median of the rounds' ratios, from below where more is better (`least`), else from above.
+    Without a `reach` the row is told and not judged; `absolute` rows have no floor, and their own number is bounded.
     """
 
     number: str

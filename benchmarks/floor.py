@@ -1,4 +1,4 @@
-"""The floors of sending: what a competent engineer would write by hand on bare asyncpg, with none of the product's promises."""
+"""The floors of sending: what one would write by hand on bare asyncpg, with none of the product's promises."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ DECLARE
 BEGIN
     PERFORM FROM agents WHERE external_id = p_sender;
     PERFORM FROM agents WHERE external_id = p_recipient;
-    INSERT INTO floor_messages (sender, recipient, content) VALUES (p_sender, p_recipient, p_content) RETURNING id INTO v_id;
+    INSERT INTO floor_messages (sender, recipient, content) VALUES (p_sender, p_recipient, p_content)
+    RETURNING id INTO v_id;
     PERFORM pg_notify('floor', v_id::text);
     RETURN v_id;
 END $$;

@@ -16,7 +16,7 @@ from benchmarks.floor import BODY, Batches
 
 
 class Answers:
-    """Floor (e): both sides over coalescing writers, woken by NOTIFY, one for each batch, or by hand-over in the process.
+    """Floor (e): both sides over coalescing writers, woken by one NOTIFY a batch, or by hand-over in the process.
 
     `asks` and `answers` say which sides are here; a process that only answers is `serve`.
     """

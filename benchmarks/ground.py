@@ -22,8 +22,8 @@ Round: TypeAlias = Callable[[], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is done: `part` of the usual number of calls, `crowd` callers where the table says 1,000, `waits` blocked
-    agents, `messages` in the large database, `inbox` messages in the large inbox, `clients` blocked over MCP.
+    """How much is done: `part` of the usual number of calls, `crowd` callers where the table says 1,000, `waits`
+    blocked agents, `messages` in the large database and `inbox` in the large inbox, `clients` blocked over MCP.
     """
 
     part: float = 1.0

@@ -34,7 +34,8 @@ FROM organizations o, unnest(ARRAY['writer', 'reader']) AS role, generate_series
 INSERT INTO pairs (low_id, high_id, last_seq)
 SELECT least(w.id, r.id), greatest(w.id, r.id), 0
 FROM agents w JOIN agents r ON r.external_id = 'reader' || substr(w.external_id, 7) WHERE w.external_id LIKE 'writer%';
-INSERT INTO sessions (id, pair_id, low_id, high_id, type) SELECT gen_random_uuid(), id, low_id, high_id, 'async' FROM pairs;
+INSERT INTO sessions (id, pair_id, low_id, high_id, type)
+SELECT gen_random_uuid(), id, low_id, high_id, 'async' FROM pairs;
 """
 # Messages {first} to {last} of each of the pairs {pairs}, in turns: those of one pair are scattered over the table.
 MESSAGES = """
@@ -42,10 +43,12 @@ WITH talking AS MATERIALIZED (
     SELECT p.id AS pair_id, s.id AS session_id, w.id AS writer, r.id AS reader
     FROM generate_series({pairs}) AS number
     JOIN agents w ON w.external_id = 'writer' || number JOIN agents r ON r.external_id = 'reader' || number
-    JOIN pairs p ON p.low_id = least(w.id, r.id) AND p.high_id = greatest(w.id, r.id) JOIN sessions s ON s.pair_id = p.id
+    JOIN pairs p ON p.low_id = least(w.id, r.id) AND p.high_id = greatest(w.id, r.id)
+    JOIN sessions s ON s.pair_id = p.id
 ), stored AS (
     INSERT INTO messages (id, pair_id, seq, session_id, sender_id, recipient_id, kind, content, created_at)
-    SELECT uuidv7(), pair_id, seq, session_id, writer, reader, 'async', to_json(repeat('x', 300))::text, clock_timestamp()
+    SELECT uuidv7(), pair_id, seq, session_id, writer, reader, 'async', to_json(repeat('x', 300))::text,
+           clock_timestamp()
     FROM generate_series({first}, {last}) AS seq, talking ORDER BY seq
     RETURNING id, sender_id, recipient_id, seq
 )
@@ -94,7 +97,7 @@ async def fill(dsn: str, messages: int) -> int:
             await database.execute(others, timeout=600)
         recent = MESSAGES.format(pairs=f"0, {ACTIVE - 1}", first=1, last=RECENT, read=RECENT - UNREAD)
         await database.execute(recent, timeout=600)
-        await database.execute(f"UPDATE pairs SET last_seq = {RECENT}")
+        await database.execute("UPDATE pairs SET last_seq = $1", RECENT)
         for statement in ("VACUUM ANALYZE", "CHECKPOINT"):
             await database.execute(statement, timeout=600)
     finally:

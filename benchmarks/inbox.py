@@ -15,7 +15,7 @@ PAGE = 20
 SMALL = 100
 HOLES = 2_000
 
-# Messages from a writer to a reader, as if they had been sent one after the other; $3 of them, of which `read` says which are.
+# $3 messages from a writer to a reader, as if they had been sent one after the other; `read` says which have been read.
 FILL = """
 WITH pair AS (
     INSERT INTO pairs (low_id, high_id, last_seq) VALUES (least($1::uuid, $2), greatest($1::uuid, $2), $3) RETURNING id

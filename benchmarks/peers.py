@@ -1,7 +1,7 @@
 """Peers that do a part of the work, beside ours in one run: enqueueing a message, and waking whoever waits for one.
 
-pgqueuer and procrastinate are job queues over PostgreSQL and LISTEN/NOTIFY. They promise other things; what is compared is
-one durable row a call, and how soon a process that waits has it. Neither is needed: what is not installed is said.
+pgqueuer and procrastinate are job queues over PostgreSQL and LISTEN/NOTIFY. They promise other things; what is compared
+is one durable row a call, and how soon a worker that waits has it. Neither is needed: what is not installed is said.
 """
 
 from __future__ import annotations

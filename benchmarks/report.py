@@ -11,10 +11,12 @@ from pathlib import Path
 from benchmarks.figures import Figure, table
 
 NOTES = """\
-(a) one row, one commit. (b) one function that looks up, inserts and notifies in one transaction. (c) a coalescing writer: one
-multi-row INSERT and one NOTIFY for each batch. (d) a durable insert and a NOTIFY there and back. (e) durable questions and
-answers over (c), woken by NOTIFY, or by hand-over inside the process where that is said. All of them are in `benchmarks/`, as
-somebody would write them by hand; none keeps a promise of the product's beyond durability.
+(a) one row, one commit. (b) one function that looks up, inserts and notifies in one transaction. (c) a coalescing
+writer: one multi-row INSERT and one NOTIFY for each batch. (d) a durable insert and a NOTIFY there and back. (e)
+durable questions and answers over (c), woken by NOTIFY, or by hand-over inside the process where that is said. All of them are
+in `benchmarks/`, as somebody would write them by hand; none keeps a promise of the product's beyond durability.
+
+A row without a number or a bound is told beside the others and judged by nobody.
 """
 
 
@@ -25,8 +27,8 @@ def page(figures: list[Figure], *, version: str, rounds: int, picture: Path | No
     judged = [figure for figure in figures if figure.reached is not None]
     return (
         "# Benchmarks\n\n"
-        "Written by `make bench`. Each speed is a ratio to a floor that was measured in the same run on the same database,\n"
-        f"interleaved; medians of {rounds} rounds. Where the machine is shared and noisy, the ratios are what counts.\n\n"
+        "Written by `make bench`. Each speed is a ratio to a floor that was measured in the same run on the same\n"
+        f"database, interleaved; medians of {rounds} rounds. The machine is shared and noisy: the ratios count.\n\n"
         f"{where(version)}. {len(judged) - len(missed)} of {len(judged)} bounds reached.\n\n"
         f"{table(figures)}\n\n{NOTES}{drawn}"
     )
@@ -37,6 +39,6 @@ def where(version: str) -> str:
     today = datetime.datetime.now(datetime.UTC).date()
     loop = type(asyncio.get_running_loop()).__module__.split(".")[0]
     return (
-        f"{today}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n"
-        f"({loop}), {version.split(' on ')[0]}"
+        f"{today}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores,\n"
+        f"Python {platform.python_version()} ({loop}), {version.split(' on ')[0]}"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -42,8 +41,6 @@ async def starting(ground: Ground) -> AsyncGenerator[Round]:
                     later.add(floor, own)
             finally:
                 embedded.stop(data_dir)
-                shutil.rmtree(data_dir, ignore_errors=True)
-                data_dir.mkdir(exist_ok=True)  # its owner removes it
 
     yield once
 

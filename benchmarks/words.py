@@ -57,7 +57,7 @@ async def words(ground: Ground) -> AsyncGenerator[Round]:
     )
     results = ground.figure(
         "P14",
-        f"all tool results of a meeting of {len(NAMES)} and {TURNS} turns, the agent that reads most, without the speeches",
+        f"all tool results of a meeting of {len(NAMES)}, {TURNS} turns, without the speeches; who reads most",
         "characters",
         4_000,
         absolute=True,

@@ -83,7 +83,10 @@ class AgentMessaging(Generic[MessageType]):
             inbox=inbox,
             tokens=Tokens(engine, directory),
         )
-        engine.before_calls += [apart(self._handlers.settle), apart(self._events.settle)]
+        engine.before_calls += [
+            apart(self._handlers.settle, needed=lambda: self._handlers.unsettled),
+            apart(self._events.settle, needed=lambda: self._events.unsettled),
+        ]
         self._closing: asyncio.Task[None] | None = None
 
     async def initialize(self) -> None:
