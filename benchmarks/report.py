@@ -13,8 +13,8 @@ from benchmarks.figures import Figure, table
 NOTES = """\
 (a) one row, one commit. (b) one function that looks up, inserts and notifies in one transaction. (c) a coalescing
 writer: one multi-row INSERT and one NOTIFY for each batch. (d) a durable insert and a NOTIFY there and back. (e)
-durable questions and answers over (c), woken by NOTIFY, or by hand-over inside the process where that is said. All of them are
-in `benchmarks/`, as somebody would write them by hand; none keeps a promise of the product's beyond durability.
+durable questions and answers over (c), woken by NOTIFY, or by hand-over inside the process where that is said. All of
+them are in `benchmarks/`, as somebody would write them by hand; none keeps a promise of the product's but durability.
 
 A row without a number or a bound is told beside the others and judged by nobody.
 """

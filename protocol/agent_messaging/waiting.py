@@ -240,16 +240,17 @@ class Waiting:
         last = window.remaining <= 0
         if sync_points.hook is not None:
             await sync_points.hook(SyncPoint.WAIT_SUBSCRIBED)
-        if sleeps_first and not last and not self._closing:
-            await waiter.sleep(window.remaining)
-            last = window.remaining <= 0
         while True:
-            # What is woken for from here on is seen by the sleep below, so nothing falls between look and
-            # sleep.
-            waiter.forget()
             pause = math.inf
             try:
-                found = await look()
+                if sleeps_first and not last:
+                    # What a watch was woken for meanwhile, it is woken for at the sleep.
+                    sleeps_first, found = False, None
+                else:
+                    # What is woken for from here on is seen by the sleep below, so nothing falls between look and
+                    # sleep.
+                    waiter.forget()
+                    found = await look()
                 if sync_points.hook is not None:
                     await sync_points.hook(SyncPoint.WAIT_LOOKED)
                 if found is not None:
