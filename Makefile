@@ -3,8 +3,8 @@
 .POSIX:
 .SUFFIXES:
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench chaos mutants promises inspector conformance image pin clean \
-	environment environment-check
+.PHONY: help demo test check format bench bench-large chaos mutants promises inspector conformance image pin clean \
+	environment environment-bench environment-check
 
 ARGS =
 PYTHON = .venv/bin/python
@@ -41,8 +41,11 @@ format: environment-check ## Fix what the linter can fix, and the formatting
 	@$(PYTHON) -m ruff check --fix .
 	@$(PYTHON) -m ruff format .
 
-bench: environment ## Measure the figures of docs/benchmarks.md
+bench: environment-bench ## Measure the product beside its floors and write docs/benchmarks.md (ARGS="--only P1,P4")
 	@$(PYTHON) -m benchmarks $(ARGS)
+
+bench-large: environment-bench ## The same with 5 million messages and 10,000 waits; prints, writes nothing
+	@$(PYTHON) -m benchmarks --large $(ARGS)
 
 chaos: environment ## Break real processes for 60 s and see that nothing is lost (ARGS="--duration 30m --seed 7")
 	@$(PYTHON) -m chaos $(ARGS)
@@ -65,12 +68,16 @@ image: environment ## Carry out the Dockerfile's steps without an engine, and st
 pin: ## Choose the newest allowed versions again, for every Python and platform (needs uv)
 	$(COMPILE) --group test --output-file constraints.txt pyproject.toml
 	$(COMPILE) --group check --constraint constraints.txt --output-file constraints-check.txt
+	$(COMPILE) --group bench --constraint constraints.txt --output-file constraints-bench.txt
 
 clean: ## Remove the environment and every cache
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
 
 environment:
 	@$(FIND_PYTHON); "$$python" tools/bootstrap.py
+
+environment-bench:
+	@$(FIND_PYTHON); "$$python" tools/bootstrap.py bench
 
 environment-check:
 	@$(FIND_PYTHON); "$$python" tools/bootstrap.py check

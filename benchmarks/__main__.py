@@ -3,185 +3,80 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import datetime
-import platform
-import statistics
 import sys
-import tempfile
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 
-from agent_messaging import AgentMessaging, Config
-from agent_messaging_db import embedded, migrate
-from benchmarks import floor, scaling, sizes, tasks, waiting_clients
-from benchmarks.product import Product
+from benchmarks import families, report, scaling, sizes, tasks, waiting_clients
+from benchmarks.figures import Figure
+from benchmarks.ground import LARGE, SMALLEST, USUAL, Ground, Scale, ground
+from benchmarks.loop import run
+from benchmarks.picture import draw
 
+APART: dict[str, Callable[[int], Coroutine[Any, Any, str]]] = {
+    "waiting-clients": waiting_clients.main,
+    "tasks": lambda _: tasks.main(),
+    "scaling": scaling.main,
+    "sizes": lambda _: sizes.main(),
+}
+"""What is measured by itself, with a table of its own."""
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
 
-@dataclass
-class Figure:
-    """One row: what is compared, by which unit, and the bound its ratio is to reach."""
-
-    number: str
-    what: str
-    unit: str
-    reach: float
-    higher_is_better: bool
-    floors: list[float] = field(default_factory=list)
-    ours: list[float] = field(default_factory=list)
-
-    @property
-    def ratio(self) -> float:
-        return statistics.median(own / base for own, base in zip(self.ours, self.floors, strict=True))
-
-    @property
-    def reached(self) -> bool:
-        return self.ratio >= self.reach if self.higher_is_better else self.ratio <= self.reach
-
-    def row(self) -> list[str]:
-        sign = "≥" if self.higher_is_better else "≤"
-        return [
-            self.number,
-            self.what,
-            f"{statistics.median(self.floors):.3g} {self.unit}",
-            f"{statistics.median(self.ours):.3g} {self.unit}",
-            f"{self.ratio:.2f} ×",
-            f"{sign} {self.reach:g} ×",
-            "reached" if self.reached else "not reached",
-        ]
+async def measure(here: Ground, chosen: set[str], rounds: int) -> list[Figure]:
+    """Run each family that has one of these figures; gives the figures that were chosen, and what belongs to them."""
+    for numbers, family in families.FAMILIES.items():
+        if not chosen & set(numbers):
+            continue
+        async with family(here) as once:
+            for number in range(rounds):
+                began = time.monotonic()
+                await once()
+                took = time.monotonic() - began
+                print(f"{', '.join(numbers)}: round {number + 1} of {rounds}, {took:.0f} s", file=sys.stderr)
+    return [figure for figure in here.figures if not figure.number or figure.number in chosen]
 
 
-async def median_ms(one: Callable[[], Awaitable[Any]], times: int) -> float:
-    """The median duration of a call, one after the other."""
-    durations: list[float] = []
-    for _ in range(times):
-        began = time.perf_counter()
-        await one()
-        durations.append(time.perf_counter() - began)
-    return statistics.median(durations) * 1000
+async def main(scale: Scale, chosen: set[str], rounds: int, page: Path | None) -> str:
+    """Measure on a database of its own, and draw the picture beside `page`, if there is one; gives the page."""
+    async with ground(scale) as here:
+        connection = await asyncpg.connect(here.dsn)
+        version = await connection.fetchval("SELECT version()")
+        await connection.close()
+        figures = await measure(here, chosen, rounds)
+        picture = None if page is None else page.with_suffix(".svg")
+        if picture is not None and not await draw(here, picture):
+            picture = None
+        return report.page(figures, version=version, rounds=rounds, picture=picture)
 
 
-async def rate(one: Callable[[int], Awaitable[Any]], *, callers: int, each: int) -> float:
-    """Calls per second by so many callers at once."""
-
-    async def caller(number: int) -> None:
-        for _ in range(each):
-            await one(number)
-
-    began = time.perf_counter()
-    await asyncio.gather(*(caller(number) for number in range(callers)))
-    return callers * each / (time.perf_counter() - began)
-
-
-async def measure(dsn: str, rounds: int) -> tuple[list[Figure], str]:
-    """Run every cell in turn, `rounds` times."""
-    await floor.prepare(dsn)
-    lone = Figure("P1", "async send, 1 sender, by p50, against a row a commit", "sends/s", 0.6, True)
-    batch = Figure("P2", "async send, 32 senders, against a coalescing writer", "sends/s", 0.4, True)
-    plain = Figure("P2", "async send, 32 senders, against 32 connections", "sends/s", 1.0, True)
-    many = Figure("P3", "async send, 1,000 senders, against a coalescing writer", "sends/s", 0.4, True)
-    ask = Figure("P4", "send_and_wait, handler in the same process, against hand-over", "ms", 1.4, False)
-    pairs = Figure("P5", "send_and_wait, 32 pairs, against NOTIFY", "round trips/s", 0.6, True)
-    crowd = Figure("P6", "send_and_wait, 1,000 pairs, against NOTIFY", "round trips/s", 0.4, True)
-    hand = Figure("P8", "meeting of 3, speak called to next unblocked, against a durable ping-pong", "ms", 2.0, False)
-    figures = [lone, batch, plain, many, ask, pairs, crowd, hand]
-    async with (
-        asyncpg.create_pool(dsn, min_size=1, max_size=32) as pool,
-        AgentMessaging[Any](Config(database_url=dsn)) as sdk,  # pyright: ignore[reportArgumentType]
-    ):
-        version = await pool.fetchval("SELECT version()")
-        inserts, writer = floor.Inserts(pool), floor.Writer(pool)
-        by_hand, by_notify, ping = (
-            floor.Answers(pool, by_notify=False),
-            floor.Answers(pool, by_notify=True),
-            floor.PingPong(),
-        )
-        await by_notify.start(dsn)
-        await ping.start(dsn)
-        product = Product(sdk)
-        await product.prepare(pairs=1000)
-        for number in range(rounds):
-            print(f"round {number + 1} of {rounds}", file=sys.stderr)
-            lone.floors.append(1000 / await median_ms(lambda: inserts.send("a", "b"), 300))
-            lone.ours.append(1000 / await median_ms(product.send_one, 300))
-            for figure, callers, each, bare in (
-                (batch, 32, 60, writer.send),
-                (plain, 32, 60, inserts.send),
-                (many, 1000, 4, writer.send),
-            ):
-                figure.floors.append(await rate(lambda _, bare=bare: bare("a", "b"), callers=callers, each=each))
-                figure.ours.append(await rate(product.send, callers=callers, each=each))
-            ask.floors.append(await median_ms(by_hand.ask, 200))
-            ask.ours.append(await median_ms(lambda: product.ask(0), 200))
-            for figure, callers, each in ((pairs, 32, 20), (crowd, 1000, 2)):
-                figure.floors.append(await rate(lambda _: by_notify.ask(), callers=callers, each=each))
-                figure.ours.append(await rate(product.ask, callers=callers, each=each))
-            hand.floors.append(await median_ms(ping.round, 60))
-            hand.ours.append(await product.hand_over_ms(turns=60))
-        await by_notify.stop()
-        await ping.stop()
-    return figures, version
-
-
-def report(figures: list[Figure], version: str, rounds: int) -> str:
-    """The table in Markdown."""
-    head = ["", "what", "floor", "ours", "ratio", "reach", ""]
-    lines = [head, ["---"] * len(head), *(figure.row() for figure in figures)]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    today = datetime.datetime.now(datetime.UTC).date()
-    return (
-        "# Benchmarks\n\n"
-        "Written by `make bench`. Each speed is a ratio to a floor on bare asyncpg, measured in the same run on the\n"
-        f"same database, interleaved; medians of {rounds} rounds. The machine is shared and noisy.\n\n"
-        f"{today}, {platform.machine()}, Python {platform.python_version()}, {version.split(' on ')[0]}, "
-        f"event loop {type(asyncio.get_running_loop()).__module__.split('.')[0]}.\n\n{table}\n"
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("what", nargs="?", choices=["speed", *APART], default="speed")
+    parser.add_argument("--only", metavar="P1,P4", help="these figures alone; nothing is written")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--large", action="store_true", help="5 million messages, 10,000 waits; nothing is written")
+    parser.add_argument(
+        "--smallest", action="store_true", help="a few calls each, to see that it runs; nothing is written"
     )
-
-
-async def main(rounds: int) -> str:
-    """Measure on a database of its own; gives the page."""
-    with tempfile.TemporaryDirectory(prefix="agent-messaging-bench-") as directory:
-        server = await embedded.ensure(Path(directory), linger=0)
-        try:
-            connection = await asyncpg.connect(server.dsn)
-            await migrate.migrate(connection)
-            await connection.close()
-            figures, version = await measure(server.dsn, rounds)
-        finally:
-            server.release()
-            embedded.stop(Path(directory))
-    return report(figures, version, rounds)
+    parser.add_argument("--page", type=Path, help=f"where to write (default: {PAGE.relative_to(PAGE.parent.parent)})")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "what", nargs="?", choices=["speed", "waiting-clients", "tasks", "scaling", "sizes"], default="speed"
-    )
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--page", type=Path, default=PAGE)
-    arguments = parser.parse_args()
-    if arguments.what in ("scaling", "sizes"):
-        print(asyncio.run(scaling.main(arguments.rounds) if arguments.what == "scaling" else sizes.main()))
+    given = arguments()
+    if given.what in APART:
+        print(run(APART[given.what](given.rounds)))
         sys.exit()
-    if arguments.what == "waiting-clients":
-        print(asyncio.run(waiting_clients.main(arguments.rounds)))
-        sys.exit()
-    if arguments.what == "tasks":
-        print(asyncio.run(tasks.main()))
-        sys.exit()
-    try:
-        import uvloop
-    except ImportError:
-        text = asyncio.run(main(arguments.rounds))
-    else:
-        text = uvloop.run(main(arguments.rounds))
+    only = families.chosen(given.only, given.large)
+    partly = given.only or given.large or given.smallest
+    scale = LARGE if given.large else SMALLEST if given.smallest else USUAL
+    page = given.page if partly else given.page or PAGE
+    text = run(main(scale, only, given.rounds, page))
     print(text)
-    arguments.page.write_text(text, encoding="utf-8")
+    if page is not None:
+        page.write_text(text, encoding="utf-8")

@@ -1,6 +1,7 @@
 """The floor of everything over MCP: a bare server of the SDK, with a tool that does nothing and one that waits.
 
-`python -m benchmarks.bare_server` listens on a free port and says which.
+`python -m benchmarks.bare_server` listens on a free port and says which; with `stdio` it serves on standard input and
+output.
 """
 
 from __future__ import annotations
@@ -59,4 +60,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if "stdio" in sys.argv:
+        asyncio.run(server.run_stdio_async())
+    else:
+        main()

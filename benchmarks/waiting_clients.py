@@ -8,13 +8,11 @@ import asyncio
 import gc
 import os
 import re
-import statistics
 import sys
-import tempfile
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,45 +22,17 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from agent_messaging import AgentMessaging, Config
-from agent_messaging_db import embedded, migrate
+from benchmarks.figures import table
 from benchmarks.floor import BODY
+from benchmarks.ground import USUAL, Ground, Round, ground
+from benchmarks.timing import percentile
 
 Era = Literal["auto", "legacy"]
 
-CLIENTS = 200
 FIRST = 20
 """Clients that have come and wait before anything is measured: what they bring with them is paid once."""
 SENDS = 300
 _LISTENING = re.compile(r"Listening: (http://127\.0\.0\.1:\d+/mcp)")
-
-
-@dataclass
-class Figure:
-    """One row of the table: a number of ours beside one of the floor, in every round."""
-
-    number: str
-    what: str
-    unit: str
-    reach: float
-    floors: list[float] = field(default_factory=list[float])
-    ours: list[float] = field(default_factory=list[float])
-
-    def add(self, floor: float, ours: float) -> None:
-        self.floors.append(floor)
-        self.ours.append(ours)
-
-    def row(self) -> str:
-        ratio = statistics.median(own / base for own, base in zip(self.ours, self.floors, strict=True))
-        cells = (
-            self.number,
-            self.what,
-            f"{statistics.median(self.floors):.3g} {self.unit}",
-            f"{statistics.median(self.ours):.3g} {self.unit}",
-            f"{ratio:.2f} ×",
-            f"≤ {self.reach:g} ×",
-            "reached" if ratio <= self.reach else "not reached",
-        )
-        return f"| {' | '.join(cells)} |"
 
 
 @dataclass(frozen=True)
@@ -105,23 +75,23 @@ class Measured:
     cpu_ms: float
 
 
-async def measure(target: Target, era: Era) -> Measured:
-    """Block `CLIENTS` calls, and send meanwhile."""
+async def measure(target: Target, era: Era, clients: int, times: int) -> Measured:
+    """Block so many calls, and send meanwhile."""
     async with AsyncExitStack() as stack:
         sender = await stack.enter_async_context(target.client(0, "auto"))
-        await sends(sender, target, 50)
+        await sends(sender, target, min(times, 50))
         began = target.cpu_seconds()
-        unloaded = await sends(sender, target, SENDS)
-        cpu_ms = (target.cpu_seconds() - began) / SENDS * 1000
+        unloaded = await sends(sender, target, times)
+        cpu_ms = (target.cpu_seconds() - began) / times * 1000
         waiting: list[asyncio.Task[Any]] = []
         try:
             await block(stack, target, era, waiting, range(1, FIRST + 1))
             before = target.resident_kib()
-            await block(stack, target, era, waiting, range(FIRST + 1, FIRST + CLIENTS + 1))
+            await block(stack, target, era, waiting, range(FIRST + 1, FIRST + clients + 1))
             await asyncio.sleep(2)
-            kib_each = (target.resident_kib() - before) / CLIENTS
-            loaded = await sends(sender, target, SENDS)
-            assert await target.held() == FIRST + CLIENTS, "a wait has ended meanwhile"
+            kib_each = (target.resident_kib() - before) / clients
+            loaded = await sends(sender, target, times)
+            assert await target.held() == FIRST + clients, "a wait has ended meanwhile"
         finally:
             for task in waiting:
                 task.cancel()
@@ -228,65 +198,57 @@ async def ours(dsn: str, tokens: list[str]) -> AsyncGenerator[Target]:
         await database.close()
 
 
-async def register(dsn: str) -> list[str]:
+async def register(dsn: str, clients: int) -> list[str]:
     """The tokens of the sender and of everybody who waits."""
     async with AgentMessaging[Any](Config(database_url=dsn)) as sdk:  # pyright: ignore[reportArgumentType]
-        await sdk.register_organization("bench", "Bench")
-        await sdk.register_agent("reader", "bench", "Reader")
+        await sdk.register_organization("bench", "Bench", exist_ok=True)
+        await sdk.register_agent("reader", "bench", "Reader", exist_ok=True)
         await sdk.as_agent("reader").called()
         tokens: list[str] = []
-        for name in ("sender", *(f"waiter{number}" for number in range(FIRST + CLIENTS))):
-            await sdk.register_agent(name, "bench", name)
+        for name in ("sender", *(f"waiter{number}" for number in range(FIRST + clients))):
+            await sdk.register_agent(name, "bench", name, exist_ok=True)
             tokens.append((await sdk.tokens.create(name)).token)
         return tokens
 
 
-async def compare(dsn: str, rounds: int) -> str:
-    """The table in Markdown, and the absolute figures behind it."""
-    tokens = await register(dsn)
-    cpu = Figure("P11", "MCP `send` over HTTP, CPU of the server, against a no-op tool", "ms", 2.0)
-    eras: dict[Era, str] = {"auto": "current revision", "legacy": "2025 revision"}
+@asynccontextmanager
+async def waiting_clients(ground: Ground, *, eras: tuple[Era, ...] = ("auto",)) -> AsyncGenerator[Round]:
+    """Both servers, one after the other; each round starts both anew, so that neither has a past."""
+    clients = ground.scale.clients
+    tokens = await register(ground.dsn, clients)
+    names: dict[Era, str] = {"auto": "current revision", "legacy": "2025 revision"}
+    cpu = ground.figure("P11", "MCP `send` over HTTP, CPU of the server, against a no-op tool", "ms", 2.0)
     memory = {
-        era: Figure("P12", f"{CLIENTS} blocked MCP calls, memory each, against a bare server's, {name}", "KiB", 1.3)
-        for era, name in eras.items()
+        era: ground.figure(
+            "P12", f"{clients} blocked MCP calls, memory each, against a bare server's, {names[era]}", "KiB", 1.3
+        )
+        for era in eras
     }
     meanwhile = {
-        (era, p): Figure("", f"a send while they wait, p{p}, against the same send unloaded, {name}", "ms", 2.0)
-        for era, name in eras.items()
+        (era, p): ground.figure("", f"a send while they wait, p{p}, against the same send unloaded, {names[era]}", "ms")
+        for era in eras
         for p in (50, 99)
     }
-    for number in range(rounds):
+
+    async def once() -> None:
+        sends = ground.scale.calls(SENDS)
         for era in eras:
-            print(f"round {number + 1} of {rounds}, {era}", file=sys.stderr)
             async with bare() as target:
-                floor = await measure(target, era)
-            async with ours(dsn, tokens) as target:
-                own = await measure(target, era)
+                floor = await measure(target, era, clients, sends)
+            async with ours(ground.dsn, tokens) as target:
+                own = await measure(target, era, clients, sends)
             cpu.add(floor.cpu_ms, own.cpu_ms)
             memory[era].add(floor.kib_each, own.kib_each)
             for p in (50, 99):
                 meanwhile[era, p].add(percentile(own.unloaded_ms, p), percentile(own.loaded_ms, p))
-    head = "|  | what | floor | ours | ratio | reach |  |\n| --- | --- | --- | --- | --- | --- | --- |"
-    return "\n".join([head, *(figure.row() for figure in (cpu, *memory.values(), *meanwhile.values()))])
 
-
-def percentile(durations: list[float], p: int) -> float:
-    return sorted(durations)[min(len(durations) * p // 100, len(durations) - 1)]
+    yield once
 
 
 async def main(rounds: int) -> str:
-    """Measure on a database of its own; gives the table."""
-    with tempfile.TemporaryDirectory(prefix="agent-messaging-bench-") as directory:
-        server = await embedded.ensure(Path(directory), linger=0)
-        try:
-            connection = await asyncpg.connect(server.dsn)
-            await migrate.migrate(connection)
-            await connection.close()
-            return await compare(server.dsn, rounds)
-        finally:
-            server.release()
-            embedded.stop(Path(directory))
-
-
-if __name__ == "__main__":
-    print(asyncio.run(main(rounds=int(sys.argv[1]) if len(sys.argv) > 1 else 3)))
+    """Both eras on a database of its own; gives the table."""
+    async with ground(USUAL) as here, waiting_clients(here, eras=("auto", "legacy")) as once:
+        for number in range(rounds):
+            print(f"round {number + 1} of {rounds}", file=sys.stderr)
+            await once()
+        return table(here.figures)

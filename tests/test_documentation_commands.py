@@ -80,6 +80,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "make conformance": "fetches the official suite with npm",
         "agent-messaging serve": "tests/mcp_server/test_transports.py",
     },
+    "docs/benchmarks.md": {"make bench": "minutes; tests/benchmarks/ runs the smallest one"},
     "docs/promises.md": {
         "make chaos": "minutes; tests/chaos/ holds its checker",
         "make mutants": "half an hour; tests/test_mutants.py holds its table",

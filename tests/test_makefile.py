@@ -27,6 +27,7 @@ def test_make_alone_lists_every_target_a_person_calls():
         "check",
         "format",
         "bench",
+        "bench-large",
         "chaos",
         "mutants",
         "promises",

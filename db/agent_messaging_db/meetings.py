@@ -135,9 +135,10 @@ async def save_meeting(
     unless_due: bool,
     invitations_of: Sequence[UUID] = (),
     key: Key | None = None,
+    flushed: bool = True,
 ) -> tuple[datetime | None, datetime] | None:
     """Save a transition from `before` to `after`, with the `members` that changed. `invitations_of`: who came
-    or declined.
+    or declined. `flushed`: it is on disk when this returns.
 
     Gives the floor's deadline and the database's clock, or None if the meeting has moved on since it was
     read, or (with `unless_due`) if a deadline has passed meanwhile: then nothing was written. Raises Conflict
@@ -177,6 +178,7 @@ async def save_meeting(
         None if key is None else key.key,
         None if key is None else key.hash,
         list(invitations_of),
+        not flushed,
     )
     return None if row is None else (row["floor_deadline"], row["now"])
 

@@ -23,6 +23,9 @@ Result = TypeVar("Result")
 
 CONNECT_TIMEOUT = 10.0
 COMMAND_TIMEOUT = 30.0
+# The statements are few, and written so that one plan is right for every argument. Planning costs more than running
+# most of them, and the server would otherwise plan those over arrays anew each time; compiling them costs more still.
+PLANNING = "SET plan_cache_mode = force_generic_plan; SET jit = off"
 LAST_MOMENT = 0.5  # for what is under way on a connection that is no longer trusted
 
 # Nothing was committed and the same call may succeed at once.
@@ -72,7 +75,10 @@ async def connect(dsn: str, **options: Any) -> asyncpg.Connection[Any]:
         return connection
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT):
-            if await pooler.is_direct(connection) or await pooler.keeps_statements(connection):
+            if await pooler.is_direct(connection):
+                await connection.execute(PLANNING)
+                return connection
+            if await pooler.keeps_statements(connection):
                 return connection
     except BaseException:
         connection.terminate()

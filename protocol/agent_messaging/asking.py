@@ -24,7 +24,7 @@ from agent_messaging.identifiers import HandleKind, handle, new_id
 from agent_messaging.inbox import Inbox
 from agent_messaging.models import Answer, InboxItem
 from agent_messaging.sending import stored
-from agent_messaging.waiting import Window, WindowEndedError, agent_topic, question_topic
+from agent_messaging.waiting import Watch, Window, WindowEndedError, agent_topic, question_topic
 from agent_messaging_db import conversations
 from agent_messaging_db.conversations import NewMessage, OutcomeRow, Sending
 from agent_messaging_db.errors import DatabaseUnavailable
@@ -45,6 +45,7 @@ class Questions(Generic[M]):
         self._answers = answers
         self._inbox = inbox
         self._waits: Counter[UUID] = Counter()
+        self._watched: dict[UUID, Watch] = {}
 
     def reply_seconds(self, timeout: float | None, reply_by: float | None) -> float:
         """How long the question stands: `reply_by`, or the window; raises InvalidArgumentError."""
@@ -99,6 +100,7 @@ class Questions(Generic[M]):
             awaited_by=engine.process,
             hop=next_hop.get(),
         )
+        watch = engine.waiting.watch([question_topic(row.id)])
         try:
             try:
                 question = (await stored(engine, Sending((row,), key)))[0]
@@ -107,12 +109,17 @@ class Questions(Generic[M]):
                 if not await expire_due(engine):
                     raise
                 question = (await stored(engine, Sending((row,), key)))[0]
-        except DatabaseUnavailable:
-            # It may be stored all the same, and nobody will wait: the answer is the inbox's.
-            engine.outbox.release.soon(row.id)
+        except BaseException as error:
+            watch.stop()
+            if isinstance(error, DatabaseUnavailable):
+                # It may be stored all the same, and nobody will wait: the answer is the inbox's.
+                engine.outbox.release.soon(row.id)
             raise
         if question != row.id:
+            watch.stop()
             await self._attach(question)
+        else:
+            self._watched[question] = watch
         return question
 
     async def recipient(self, asker: IdentityRow, question: UUID) -> IdentityRow:
@@ -168,16 +175,25 @@ class Questions(Generic[M]):
             # Marking it read is all that can be taken: the outcome of a question is the same for everyone who
             # waits for it.
             if consume and found.answer_id is not None:
-                await engine.outbox.mark_read((found.answer_id, asker.id))
+                if found.awaited_by == engine.process:
+                    # Not waited for: as long as this process has the claim that the answer was born with, no inbox
+                    # shows it.
+                    engine.outbox.mark_taken.soon((found.answer_id, asker.id))
+                else:
+                    await engine.outbox.mark_read((found.answer_id, asker.id))
                 consumed = True
             return outcome
 
         topics = [question_topic(question), agent_topic(asker.id)] if interruptible else [question_topic(question)]
         self._waits[question] += 1
+        watch = self._watched.pop(question, None)
+        if watch is not None and interruptible:  # what else needs the asker may have come before
+            watch.stop()
+            watch = None
         consumed = False
         found: Answer[M] | AgentMessagingError | InboxItem[M] | None
         try:
-            found = await engine.waiting.until(look, take, topics=topics, window=patience)
+            found = await engine.waiting.until(look, take, topics=topics, window=patience, watch=watch)
         except WindowEndedError:
             found = None
         except BaseException:

@@ -47,14 +47,15 @@ class Coalescer(Generic[Row, Result]):
         entry = (row, future)
         self._enqueue(entry)
         try:
-            return await asyncio.shield(future)
+            # Not shielded, which would cost another future for each row: that this one is cancelled tells `_do` that
+            # nobody waits any more.
+            return await future
         except asyncio.CancelledError:
-            if not future.done():
+            if future.cancelled():
                 with suppress(ValueError):
                     self._queue.remove(entry)
-                    future.cancel()
-            if not future.cancelled():
-                future.add_done_callback(lambda done: self._abandoned(row, done))
+            elif future.exception() is None:
+                self._abandoned(row, future.result())
             raise
 
     def soon(self, row: Row) -> None:
@@ -73,9 +74,9 @@ class Coalescer(Generic[Row, Result]):
         if self._runner is None or self._runner.done():
             self._runner = asyncio.create_task(self._run(), name="agent-messaging coalescer")
 
-    def _abandoned(self, row: Row, done: asyncio.Future[Result]) -> None:
-        if not done.cancelled() and done.exception() is None and self._undo is not None:
-            self._undo(row, done.result())
+    def _abandoned(self, row: Row, result: Result) -> None:
+        if self._undo is not None:
+            self._undo(row, result)
 
     def _batch(self) -> list[tuple[Row, asyncio.Future[Result]]]:
         batch: list[tuple[Row, asyncio.Future[Result]]] = []
@@ -115,8 +116,10 @@ class Coalescer(Generic[Row, Result]):
             # Each caller gets it; this task has nobody to raise it to.
             _fail(batch, error)
         else:
-            for (_, future), result in zip(batch, results, strict=True):
-                if not future.done():
+            for (row, future), result in zip(batch, results, strict=True):
+                if future.cancelled():
+                    self._abandoned(row, result)
+                else:
                     future.set_result(result)
 
 

@@ -105,9 +105,10 @@ class HandlerRun(Generic[M]):
             returned = await result if inspect.isawaitable(result) else result
             if sync_points.hook is not None:
                 await sync_points.hook(SyncPoint.HANDLER_RETURNED)
+            answered = False
             if returned is not None and context.requires_reply:
                 # Loses quietly against a reply() that came first, and against the end of the conversation.
-                await self._answers.answer_handled(row.id, row.recipient_id, cast("M", returned))
+                answered = await self._answers.answer_handled(row.id, row.recipient_id, cast("M", returned))
                 if sync_points.hook is not None:
                     await sync_points.hook(SyncPoint.HANDLER_ANSWERED)
         except DatabaseUnavailable as error:
@@ -126,7 +127,8 @@ class HandlerRun(Generic[M]):
             )
             await self._fail(error)
         else:
-            await self._finish()
+            if not answered:  # the answer's own statement has finished the delivery of its question
+                await self._finish()
         finally:
             handler_slot.set(None)
             handled_question.set(None)

@@ -40,7 +40,7 @@ logger = logging.getLogger("agent_messaging.handlers")
 
 class _Desk(Generic[M]):
     """The handler of one agent, how many of its slots are free, and what was claimed for it and has not
-    begun.
+    begun. `may_have_more`: the last look for work took all that it had room for, or had no room.
     """
 
     def __init__(self, agent: IdentityRow, handler: Handler[M], *, slots: int, freed: Callable[[UUID], None]) -> None:
@@ -48,6 +48,7 @@ class _Desk(Generic[M]):
         self.handler = handler
         self.free = slots
         self.backlog: list[ClaimRow] = []
+        self.may_have_more = False
         self._freed = freed
 
     def release(self) -> None:
@@ -127,6 +128,11 @@ class Handlers(Generic[M]):
             return handler
 
         return decorate
+
+    @property
+    def unsettled(self) -> bool:
+        """Are there registrations that are not written yet?"""
+        return bool(self._unsettled)
 
     async def settle(self) -> None:
         """Write the registrations made since the last call; one for an agent that does not exist yet waits
@@ -212,6 +218,8 @@ class Handlers(Generic[M]):
             await self._kick.wait()
             self._kick.clear()
             agents, self._work = self._work, set()
+            for agent in agents:
+                self._desks[agent].may_have_more = True
             wanted = [(agent, self._desks[agent].free) for agent in agents if self._desks[agent].free > 0]
             if not wanted:
                 continue
@@ -225,8 +233,10 @@ class Handlers(Generic[M]):
                 continue
             for row in claimed:
                 self._desks[row.recipient_id].backlog.append(row)
-            for agent in {row.recipient_id for row in claimed}:
-                self._begin(self._desks[agent])
+            for agent, room in wanted:
+                desk = self._desks[agent]
+                desk.may_have_more = len(desk.backlog) >= room
+                self._begin(desk)
 
     async def _claim(self, wanted: list[tuple[UUID, int]]) -> list[ClaimRow]:
         engine = self._engine
@@ -303,5 +313,7 @@ class Handlers(Generic[M]):
         self._retries.add(timer)
 
     def _freed(self, agent: UUID) -> None:
-        self._begin(self._desks[agent])
-        self.poke(agent)
+        desk = self._desks[agent]
+        self._begin(desk)
+        if desk.may_have_more:  # else whatever comes is told: a look for each that is done would be half of all looks
+            self.poke(agent)

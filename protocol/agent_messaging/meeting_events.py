@@ -68,9 +68,14 @@ class MeetingEvents(Generic[M]):
 
         return decorate
 
+    @property
+    def unsettled(self) -> bool:
+        """Is there a registration, and nothing followed yet?"""
+        return bool(self._handlers) and self._since is None
+
     async def settle(self) -> None:
         """Begin to follow, at the first call after a registration."""
-        if not self._handlers or self._since is not None:
+        if not self.unsettled:
             return
         async with self._settling:
             if self._since is not None:

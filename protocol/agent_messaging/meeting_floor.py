@@ -28,11 +28,17 @@ class Floors(Generic[M]):
         self._store = store
         self._views = views
         self._inbox = inbox
-        self._signalled: dict[tuple[UUID, UUID], int] = {}
+        self._signalled: dict[tuple[UUID, UUID], Moment] = {}
 
     def last_signalled(self, agent: UUID, meeting: UUID) -> int | None:
         """Give the turn last signalled to the agent by this object."""
-        return self._signalled.get((agent, meeting))
+        moment = self._signalled.get((agent, meeting))
+        return None if moment is None else moment.state.meeting.turn
+
+    def as_signalled(self, agent: UUID, meeting: UUID, turn: int | None) -> Moment | None:
+        """Give the meeting as it stood when the agent was signalled this turn: until it speaks, little moves."""
+        moment = self._signalled.get((agent, meeting))
+        return moment if moment is not None and moment.state.meeting.turn == turn else None
 
     async def wait(self, agent: IdentityRow, meeting: UUID, patience: Window, *, interruptible: bool) -> TurnSignal[M]:
         """Wait until the agent has the floor or the meeting has ended; raises MeetingTimeoutError,
@@ -48,7 +54,7 @@ class Floors(Generic[M]):
         async def take(found: Moment | InboxItem[M]) -> Moment | InboxItem[M] | None:
             if isinstance(found, InboxItem) or _ended(found):
                 return found
-            seen = await self._store.carry_out(meeting, See(agent.id, found.state.meeting.turn))
+            seen = await self._store.carry_out(meeting, See(agent.id, found.state.meeting.turn), known=found)
             return None if isinstance(seen, Refused) else seen
 
         topics = [meeting_topic(meeting), agent_topic(agent.id)] if interruptible else [meeting_topic(meeting)]
@@ -67,7 +73,7 @@ class Floors(Generic[M]):
         if signal.turn is not None:
             if len(self._signalled) > REMEMBERED:
                 self._signalled.clear()
-            self._signalled[agent.id, meeting] = signal.turn
+            self._signalled[agent.id, meeting] = found
         return signal
 
     async def wait_to_be_without(self, agent: IdentityRow, meeting: UUID, patience: Window) -> None:

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from agent_messaging.coalescing import Coalescer
 from agent_messaging.engine import Engine
 from agent_messaging.errors import MeetingNotFoundError, SilencedError
 from agent_messaging.rules.meeting import (
@@ -70,6 +71,8 @@ class MeetingStore:
 
     def __init__(self, engine: Engine[Any]) -> None:
         self._engine = engine
+        # Everybody who waits in a meeting looks when it moves on: they share a look.
+        self._looks = Coalescer(self._look)
 
     async def read(self, meeting: UUID) -> Moment:
         """Read a meeting with what is due applied; raises MeetingNotFoundError."""
@@ -81,8 +84,15 @@ class MeetingStore:
 
     async def look(self, meeting: UUID) -> Moment:
         """Read a meeting as its rows stand."""
+        moment = await self._looks(meeting)
+        if moment is None:
+            raise _not_found(meeting)
+        return moment
+
+    async def _look(self, batch: Sequence[UUID]) -> list[Moment | None]:
         async with self._engine.database.connection() as connection:
-            return await _read(connection, meeting)
+            found = {meeting: await _find(connection, meeting) for meeting in dict.fromkeys(batch)}
+        return [found[meeting] for meeting in batch]
 
     async def apply_due(self, meeting: UUID) -> Moment:
         """Record the deadlines that have passed."""
@@ -91,27 +101,46 @@ class MeetingStore:
         return saved
 
     async def carry_out(
-        self, meeting: UUID, command: Command, *, words: Words | None = None, key: Key | None = None
+        self,
+        meeting: UUID,
+        command: Command,
+        *,
+        words: Words | None = None,
+        key: Key | None = None,
+        known: Moment | None = None,
     ) -> Moment | Refused:
         """Decide a command and save what follows, or say why it is refused. What is due is recorded either
-        way.
+        way. `known`: the meeting as the caller has read it, which saves reading it again; if it has moved on, it
+        is read after all.
 
         Raises MeetingNotFoundError; Conflict if the key is taken.
         """
-        return await self._carry_out(meeting, command, words, key)
+        return await self._carry_out(meeting, command, words, key, known)
 
     async def _carry_out(
-        self, meeting: UUID, command: Command | None, words: Words | None, key: Key | None
+        self,
+        meeting: UUID,
+        command: Command | None,
+        words: Words | None,
+        key: Key | None,
+        known: Moment | None = None,
     ) -> Moment | Refused:
         touched: set[str] = set()
 
         async def work(connection: Connection, again: bool) -> Moment | Refused:
-            result = await decided(connection)
+            result = await decided(connection, again=again)
             if again and isinstance(result, Refused) and (done := await self._done(connection, meeting, command)):
                 return done
             return result
 
-        async def decided(connection: Connection) -> Moment | Refused:
+        async def decided(connection: Connection, *, again: bool) -> Moment | Refused:
+            if known is not None and command is not None and not again and _unheard(known, command, words) is None:
+                transition = _decide(known, command)
+                # A refusal is only ever told of the meeting as it stands.
+                if isinstance(transition, Transition) and transition.state is not known.state:
+                    saved = await self._save(connection, known, transition, words, key, touched)
+                    if saved is not None:
+                        return saved
             for _ in range(TRIES_WITHOUT_LOCK):
                 result = await self._attempt(connection, meeting, command, words, key, touched)
                 if result is not None:
@@ -192,6 +221,9 @@ class MeetingStore:
             unless_due=due is None or due > moment.now,
             invitations_of=[member.agent_id for member in members if member.status is not MemberStatus.INVITED],
             key=key,
+            # That a speaker has seen its turn is nobody's word: where a crash of the server loses it, the turn is
+            # offered still.
+            flushed=bool(transition.events),
         )
         if saved is None:
             return None
@@ -199,13 +231,21 @@ class MeetingStore:
             self._engine.counts.happened(event.event)
         deadline, now = saved
         # The clock that the save started runs from its own moment, a little after the reading.
-        return Moment(replace(transition.state, meeting=replace(after, floor_deadline=deadline)), now)
+        meeting = replace(after, floor_deadline=deadline, version=before.version + 1)
+        return Moment(replace(transition.state, meeting=meeting), now, moment.silenced)
 
 
 async def _read(connection: Connection, meeting: UUID) -> Moment:
+    moment = await _find(connection, meeting)
+    if moment is None:
+        raise _not_found(meeting)
+    return moment
+
+
+async def _find(connection: Connection, meeting: UUID) -> Moment | None:
     found = await meetings.get_meeting(connection, meeting=meeting)
     if found is None:
-        raise MeetingNotFoundError(f"there is no meeting {meeting}; check the id")
+        return None
     row, members, now, silenced = found
     return Moment(MeetingState(row, members), now, silenced)
 
@@ -224,6 +264,10 @@ def _unheard(moment: Moment, command: Command | None, words: Words | None) -> Re
     if speaker not in moment.silenced:
         return None
     return Refusal(SilencedError, RefusalReason.SILENCED, moment.state, agent=speaker)
+
+
+def _not_found(meeting: UUID) -> MeetingNotFoundError:
+    return MeetingNotFoundError(f"there is no meeting {meeting}; check the id")
 
 
 def _decide(moment: Moment, command: Command | None) -> Transition | Refusal:

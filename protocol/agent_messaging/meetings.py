@@ -255,7 +255,8 @@ class MeetingManager(Generic[M]):
         key = key_for(speaker.id, idempotency_key, *payload)
         command = Speak(speaker.id, named, message is None, None if following is None else following.id)
         attempted = "not passed" if message is None else "nothing was said"
-        await self._say(speaker, meeting_id, command, words, key, turn=named, attempted=attempted)
+        known = self._floors.as_signalled(speaker.id, _checked(meeting_id), named)
+        await self._say(speaker, meeting_id, command, words, key, turn=named, attempted=attempted, known=known)
         with self._engine.presence.waiting(speaker.id):
             return await self._floors.wait(speaker, meeting_id, patience, interruptible=interruptible)
 
@@ -406,11 +407,12 @@ class MeetingManager(Generic[M]):
         *,
         turn: int | None,
         attempted: str,
+        known: Moment | None = None,
     ) -> Moment:
         if await self._answers.first_use(key) is not None:
             return await self._store.read(_checked(meeting_id))
         try:
-            result = await self._store.carry_out(_checked(meeting_id), command, words=words, key=key)
+            result = await self._store.carry_out(_checked(meeting_id), command, words=words, key=key, known=known)
         except Conflict:
             if await self._answers.first_use(key) is None and not await self._was_said(meeting_id, agent, turn, words):
                 raise

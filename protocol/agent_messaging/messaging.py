@@ -92,7 +92,10 @@ class AgentMessaging(Generic[MessageType]):
             silences=Silences(engine, directory),
         )
         self._retention = Retention(engine)
-        engine.before_calls += [apart(self._handlers.settle), apart(self._events.settle)]
+        engine.before_calls += [
+            apart(self._handlers.settle, needed=lambda: self._handlers.unsettled),
+            apart(self._events.settle, needed=lambda: self._events.unsettled),
+        ]
         self._closing: asyncio.Task[None] | None = None
 
     async def initialize(self) -> None:

@@ -41,7 +41,8 @@ class Names:
     async def of(self, ids: Iterable[UUID | None]) -> dict[UUID, str]:
         """Give the external ids of agents by their ids."""
         wanted = {id for id in ids if id is not None}
-        if unknown := wanted - self._by_id.keys():
+        # Not the difference with keys(), which walks through all of them.
+        if unknown := {id for id in wanted if id not in self._by_id}:
             await self._load(ids=unknown)
         return {id: self._by_id[id].external_id for id in wanted if id in self._by_id}
 

@@ -48,6 +48,7 @@ class Outbox:
         self.answer = coalescer(self._answer, apart=_key_of)
         self.outcome = coalescer(self._outcomes)
         self.mark_read = coalescer(self._mark_read, undo=self._unmark)
+        self.mark_taken = coalescer(self._mark_taken)
         self.mark_unread = coalescer(self._mark_unread)
         self.release = coalescer(self._release)
 
@@ -58,6 +59,7 @@ class Outbox:
             self.answer,
             self.outcome,
             self.mark_read,
+            self.mark_taken,
             self.mark_unread,
             self.release,
         ):
@@ -117,6 +119,14 @@ class Outbox:
 
         marked = await self._database.run(mark)
         return [message in marked for message, _ in batch]
+
+    async def _mark_taken(self, batch: Sequence[Delivery]) -> list[None]:
+        async def mark(connection: Connection, _again: bool) -> None:
+            await inbox.mark_taken(connection, deliveries=batch)
+
+        # However long it takes: until then, nobody else is shown them.
+        await self._database.run(mark, patience=math.inf)
+        return [None] * len(batch)
 
     def _unmark(self, delivery: Delivery, marked: bool) -> None:
         if marked:

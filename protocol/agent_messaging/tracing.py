@@ -142,14 +142,17 @@ def _is_over(span: Span) -> bool:
     return getattr(span, "end_time", None) is not None
 
 
-def apart(work: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
-    """Have what `work` begins be no part of the call in which it is done, as it goes on after that. Without the
-    SDK, `work` stays as it is.
+def apart(work: Callable[[], Awaitable[None]], *, needed: Callable[[], object]) -> Callable[[], Awaitable[None]]:
+    """Have what `work` begins be no part of the call in which it is done, as it goes on after that; nothing is done
+    where it is not `needed`, which costs less than asking whether anything is traced. Without the SDK, `work` stays as
+    it is.
     """
     if not INSTALLED:
         return work
 
     async def done_apart() -> None:
+        if not needed():
+            return None
         if not is_on():
             return await work()
         from opentelemetry import context

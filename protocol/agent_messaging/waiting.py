@@ -115,6 +115,16 @@ class _Waiter:
             self._future.set_result(None)
 
 
+class Watch:
+    """Hears of its topics from when it is made until it is stopped; see Waiting.watch."""
+
+    __slots__ = ("stop", "waiter")
+
+    def __init__(self, waiter: _Waiter, stop: Callable[[], None]) -> None:
+        self.waiter = waiter
+        self.stop = stop
+
+
 class Waiting:
     """Who waits for what in this process, and the wake-ups between processes."""
 
@@ -177,6 +187,13 @@ class Waiting:
         self._taps.add(call)
         return lambda: self._taps.discard(call)
 
+    def watch(self, topics: Iterable[str]) -> Watch:
+        """Subscribe before what will be waited for can happen, for an `until` that needs no first look then. Whoever
+        does not hand it to `until` stops it.
+        """
+        waiter = _Waiter()
+        return Watch(waiter, _enter(self._waiters, tuple(topics), waiter))
+
     async def until(
         self,
         look: Callable[[], Awaitable[Found | None]],
@@ -184,19 +201,21 @@ class Waiting:
         *,
         topics: Iterable[str],
         window: Window,
+        watch: Watch | None = None,
     ) -> Taken:
         """Wait until `look` finds something and `take` gets it.
 
         `look` only reads, and may be cancelled anywhere. `take` is one conditional write that gives None when
         somebody was faster; then the same wait goes on. An unreachable database is waited out like anything
-        else. Raises WindowEndedError.
+        else. Raises WindowEndedError. With a `watch` on the same topics, made before anything could be found, the
+        first look comes when it was woken.
         """
-        waiter, counts, ended = _Waiter(), self._counts, WaitEnd.FAILED
-        stop = _enter(self._waiters, tuple(topics), waiter)
+        counts, ended = self._counts, WaitEnd.FAILED
+        begun = watch or self.watch(topics)
         counts.waits_open += 1
         try:
             with _not_counting():
-                taken = await self._until(look, take, waiter, window)
+                taken = await self._until(look, take, begun.waiter, window, sleeps_first=watch is not None)
             ended = WaitEnd.FOUND
             return taken
         except WindowEndedError:
@@ -206,7 +225,7 @@ class Waiting:
             ended = WaitEnd.CANCELLED
             raise
         finally:
-            stop()
+            begun.stop()
             counts.waits_open -= 1
             counts.waits_ended[ended] += 1
 
@@ -216,18 +235,24 @@ class Waiting:
         take: Callable[[Found], Awaitable[Taken | None]],
         waiter: _Waiter,
         window: Window,
+        *,
+        sleeps_first: bool,
     ) -> Taken:
         last = window.remaining <= 0
         outage_pause = FIRST_OUTAGE_PAUSE
         if sync_points.hook is not None:
             await sync_points.hook(SyncPoint.WAIT_SUBSCRIBED)
         while True:
-            # What is woken for from here on is seen by the sleep below, so nothing falls between look and
-            # sleep.
-            waiter.forget()
             pause = math.inf
             try:
-                found = await look()
+                if sleeps_first and not last:
+                    # What a watch was woken for meanwhile, it is woken for at the sleep.
+                    sleeps_first, found = False, None
+                else:
+                    # What is woken for from here on is seen by the sleep below, so nothing falls between look and
+                    # sleep.
+                    waiter.forget()
+                    found = await look()
                 if sync_points.hook is not None:
                     await sync_points.hook(SyncPoint.WAIT_LOOKED)
                 if found is not None:

@@ -16,7 +16,7 @@ from tests.promises import kept
 from tests.protocol import gathering
 from tests.protocol.gathering import attends
 from tests.protocol.world import SWEEP_OFF, open_questions
-from tests.races.operations import Acknowledging, Asking, Operation, Taking, WaitingForOne, attempt
+from tests.races.operations import Acknowledging, Operation, Taking, WaitingForOne, attempt
 from tests.races.stops import BOUND, PATIENCE, Stops, acting, soon, stopping
 from tests.races.waits import quiet
 
@@ -55,7 +55,7 @@ class Cut:
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize(
     ("kind", "commits"),
-    [(Taking, TAKES), (WaitingForOne, TAKES), (Asking, MARKS_READ), (Acknowledging, MARKS_READ)],
+    [(Taking, TAKES), (WaitingForOne, TAKES), (Acknowledging, MARKS_READ)],
     ids=lambda value: getattr(value, "__name__", ""),
 )
 async def test_what_was_taken_with_a_connection_that_was_cut_for_a_caller_that_has_gone_is_still_there(
@@ -102,6 +102,25 @@ async def test_the_answer_to_a_question_that_was_asked_unheard_in_an_outage_is_i
 
             assert await soon(found) == ["answer"]
     kept("R3", "a question whose sending stayed unknown", tried=1)
+
+
+@pytest.mark.requirement("question:taken")
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_an_answer_that_a_wait_has_given_is_in_no_inbox_though_acknowledging_it_was_cut(
+    dsn: str, when: Any
+) -> None:
+    async with proxied(dsn) as proxy, quiet(dsn, "alice", "bob") as there:
+        async with quiet(proxy.dsn, listen_database_url=dsn) as here:
+            asking = asyncio.create_task(here.sync_conversation.send_and_wait("alice", "bob", "?", PATIENCE))
+            await soon(lambda: open_questions(there, "bob"))
+            proxy.cut_commits(when, times=2, matching=MARKS_READ)
+            await there.sync_conversation.reply("bob", "alice", "answer")
+            assert await asking == "answer"
+            assert await there.async_conversation.get_unread("alice") == []
+        assert proxy.fired[Fault.CUT_BEFORE] + proxy.fired[Fault.CUT_AFTER] == 2
+        # The process that had the answer is gone, and with it the claim that hid the answer.
+        assert await there.async_conversation.get_unread("alice") == []
+    kept("R2", f"an answer given, its acknowledgement cut {when} the commit", tried=1)
 
 
 @pytest.mark.requirement("question:end")

@@ -3,6 +3,7 @@
 -- Without a lease of its own ($3), a process claims nothing: others could claim it as well.
 -- The handler of an agent that is silenced rests: nothing is claimed for it.
 -- $4: how many attempts a delivery gets; one that has had them all comes back with exhausted = true, to be given up.
+-- Not flushed to disk: a claim that a crash of the server loses is a delivery that is given again.
 WITH wanted AS (
     SELECT picked.message_id
     FROM unnest($1::uuid[], $2::int[]) AS w (agent_id, free)
@@ -23,7 +24,7 @@ WITH wanted AS (
 )
 SELECT m.id, m.sender_id, m.recipient_id, m.kind, m.content, m.metadata, m.session_id, m.meeting_id, m.hop,
        c.attempt, c.attempt > $4 AS exhausted, q.state AS question_state, q.reply_by
-FROM claimed c JOIN messages m ON m.id = c.message_id LEFT JOIN questions q ON q.id = m.id
+FROM (SELECT set_config('synchronous_commit', 'off', true)) AS not_flushed CROSS JOIN claimed c JOIN messages m ON m.id = c.message_id LEFT JOIN questions q ON q.id = m.id
 ORDER BY c.id;
 
 -- name: finish

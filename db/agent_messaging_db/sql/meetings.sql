@@ -41,7 +41,7 @@ SELECT FROM meetings WHERE id = $1 FOR UPDATE;
 
 -- name: save_meeting
 -- One transition: the meeting, the members that changed, and its events, if the meeting is still at version $2 and (with $3)
--- nothing has come due since it was read. Clocks that the transition starts run from now.
+-- nothing has come due since it was read. Clocks that the transition starts run from now. With $41 it is not flushed to disk.
 WITH moved AS (
     UPDATE meetings SET
         host_id = $4, phase = $5, reason = $6, outcome = $7, turn = $8, floor = $9, holder_id = $10,
@@ -73,7 +73,7 @@ WITH moved AS (
     INSERT INTO idempotency_keys (agent_id, key, hash, result)
     SELECT $37, $38, $39, moved.id::text FROM moved WHERE $38::text IS NOT NULL
 )
-SELECT floor_deadline, now FROM moved;
+SELECT floor_deadline, now, CASE WHEN $41 THEN set_config('synchronous_commit', 'off', true) END FROM moved;
 
 -- name: events_after
 SELECT meeting_id, seq, event, agent_id, turn, message_id, content, metadata, data, created_at

@@ -113,8 +113,8 @@ MUTANTS = (
         promise="R3",
         sentence="A call that is cancelled in the moment of its result does not undo what it did.",
         file=_COALESCING,
-        old="            if not future.cancelled():\n",
-        new="            if not future.done():\n",
+        old="            elif future.exception() is None:\n",
+        new="            elif False:\n",
         caught_by=(
             "tests/protocol/test_coalescing.py::test_a_call_that_is_cancelled_just_as_its_result_comes_is_undone_too",
         ),
@@ -124,8 +124,8 @@ MUTANTS = (
         promise="R3",
         sentence="A send that was cancelled while it queued goes out all the same, though nothing was begun.",
         file=_COALESCING,
-        old="                    self._queue.remove(entry)\n                    future.cancel()\n",
-        new="                    pass\n",
+        old=("                with suppress(ValueError):\n                    self._queue.remove(entry)\n"),
+        new="                pass\n",
         caught_by=("tests/protocol/test_coalescing.py::test_a_call_that_is_cancelled_while_it_queues_is_taken_back",),
     ),
     Mutant(
@@ -133,8 +133,13 @@ MUTANTS = (
         promise="R3",
         sentence="One caller that is cancelled cancels the statement that others have a part in.",
         file=_COALESCING,
-        old="            return await asyncio.shield(future)\n",
-        new="            return await future\n",
+        old=(
+            "                if future.cancelled():\n"
+            "                    self._abandoned(row, result)\n"
+            "                else:\n"
+            "                    future.set_result(result)\n"
+        ),
+        new="                future.set_result(result)\n",
         caught_by=(
             "tests/protocol/test_coalescing.py::"
             "test_a_call_that_is_cancelled_under_way_is_done_all_the_same_and_undone_if_there_is_a_way",

@@ -25,24 +25,17 @@ MUTANTS = (
         promise="R5",
         sentence="A wait subscribes as it goes to sleep, and not before it looks.",
         file=_WAITING,
-        old="""\
-        waiter, counts, ended = _Waiter(), self._counts, WaitEnd.FAILED
-        stop = _enter(self._waiters, tuple(topics), waiter)
-""",
-        new="""\
-        registry, names = self._waiters, tuple(topics)
-
-        def stop() -> None:
-            return
-
-        class Late(_Waiter):
-            async def sleep(self, seconds: float) -> bool:
-                nonlocal stop
-                stop = _enter(registry, names, self)
-                return await super().sleep(seconds)
-
-        waiter, counts, ended = Late(), self._counts, WaitEnd.FAILED
-""",
+        old="        begun = watch or self.watch(topics)\n",
+        new=(
+            "        registry, names = self._waiters, tuple(topics)\n"
+            "\n"
+            "        class Late(_Waiter):\n"
+            "            async def sleep(self, seconds: float) -> bool:\n"
+            "                begun.stop = _enter(registry, names, self)\n"
+            "                return await super().sleep(seconds)\n"
+            "\n"
+            "        begun = Watch(Late(), lambda: None)\n"
+        ),
         caught_by=(f"{_R5}[between_the_look_and_the_sleep]",),
     ),
     Mutant(
@@ -120,9 +113,13 @@ MUTANTS = (
         promise="R3",
         sentence="A caller that is cancelled cancels the whole batch in which its row went out.",
         file="protocol/agent_messaging/coalescing.py",
-        old="            return await asyncio.shield(future)\n        except asyncio.CancelledError:\n",
-        new="            return await asyncio.shield(future)\n        except asyncio.CancelledError:\n"
-        "            if self._runner is not None and not future.done():\n                self._runner.cancel()\n",
+        old=("            return await future\n        except asyncio.CancelledError:\n"),
+        new=(
+            "            return await future\n"
+            "        except asyncio.CancelledError:\n"
+            "            if self._runner is not None and future.cancelled():\n"
+            "                self._runner.cancel()\n"
+        ),
         caught_by=(f"{_R3}[Attaching]",),
     ),
     Mutant(
@@ -196,8 +193,11 @@ MUTANTS = (
         promise="R3",
         sentence="The answer to a question whose sending stayed unknown is kept for a wait that never comes.",
         file="protocol/agent_messaging/asking.py",
-        old="            # It may be stored all the same, and nobody will wait: the answer is the inbox's.\n"
-        "            engine.outbox.release.soon(row.id)\n",
+        old=(
+            "            if isinstance(error, DatabaseUnavailable):\n"
+            "                # It may be stored all the same, and nobody will wait: the answer is the inbox's.\n"
+            "                engine.outbox.release.soon(row.id)\n"
+        ),
         new="",
         caught_by=(f"{_OUT}::test_the_answer_to_a_question_that_was_asked_unheard_in_an_outage_is_in_the_inbox",),
     ),

@@ -25,18 +25,19 @@ MUTANTS = (
         promise="R5",
         sentence="A wait looks before it subscribes: what is sent in between wakes nobody.",
         file=_WAITING,
-        old="        stop = _enter(self._waiters, tuple(topics), waiter)\n",
-        new="""\
-        entered: list[Callable[[], None]] = []
-        stop, topics, look_first = (lambda: [leave() for leave in entered]), tuple(topics), look
-
-        async def look() -> Found | None:
-            found = await look_first()
-            if not entered:
-                entered.append(_enter(self._waiters, topics, waiter))
-            return found
-
-""",
+        old="        begun = watch or self.watch(topics)\n",
+        new=(
+            "        entered: list[Callable[[], None]] = []\n"
+            "        names, look_first = tuple(topics), look\n"
+            "        begun = Watch(_Waiter(), lambda: [leave() for leave in entered])\n"
+            "\n"
+            "        async def look() -> Found | None:\n"
+            "            found = await look_first()\n"
+            "            if not entered:\n"
+            "                entered.append(_enter(self._waiters, names, begun.waiter))\n"
+            "            return found\n"
+            "\n"
+        ),
         caught_by=(
             "tests/protocol/test_waiting.py::test_what_happens_while_a_wait_looks_is_seen_although_it_found_nothing",
         ),
