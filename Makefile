@@ -29,7 +29,7 @@ demo: environment ## Watch agents hold a conversation and a meeting, on a databa
 	@$(PYTHON) examples/demo.py $(ARGS)
 
 test: environment ## Run the tests (ARGS="-k inbox" chooses)
-	@$(PYTHON) -m pytest --numprocesses=auto --maxprocesses=4 $(ARGS)
+	@$(PYTHON) -m pytest --numprocesses=4 $(ARGS)
 
 check: environment-check ## Lint, check formatting, types and the layers
 	@$(PYTHON) -m ruff check .

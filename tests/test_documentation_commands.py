@@ -95,7 +95,10 @@ COMMANDS: dict[str, dict[str, str]] = {
         'DATABASE_URL="$DATABASE_URL" .venv/bin/python -m benchmarks sizes': "tests/db/test_sizes.py",
         "agent-messaging prune --older-than 90d": "tests/mcp_server/test_cli_retention.py",
     },
-    "docs/metrics.md": {"agent-messaging serve": "tests/mcp_server/test_transports.py"},
+    "docs/metrics.md": {
+        "agent-messaging serve": "tests/mcp_server/test_transports.py",
+        "agent-messaging silence": "tests/mcp_server/test_cli_silences.py",
+    },
 }
 # Names in capitals that are not settings of the server.
 OTHERS = {
@@ -214,7 +217,7 @@ async def test_a_backup_brings_everything_back(server: str, dsn: str, empty_dsn:
             await sdk.register_agent(agent, "acme", agent)
         await sdk.async_conversation.send("ann", "bob", "kept")
         token = (await sdk.tokens.create("bob")).token
-    for command, database in zip(shown(GUIDE.split("## Backup")[1]), (dsn, empty_dsn), strict=True):
+    for command, database in zip(shown(GUIDE.split("## Backup")[1].split("\n## ")[0]), (dsn, empty_dsn), strict=True):
         program, *words = shlex.split(command.replace('"$DATABASE_URL"', shlex.quote(database)))
         words = [word.replace("agent-messaging.dump", str(tmp_path / "kept.dump")) for word in words]
         done = run(str(binaries.locate() / program), *[word.replace("='", "=") for word in words])

@@ -28,6 +28,8 @@ INSERT INTO organization_permissions (organization_id, allows_id) VALUES (@1, @1
 INSERT INTO attachments (agent_id, kind, process_id) VALUES (@1, 'wait', @1);
 INSERT INTO inbox_cursors (agent_id, message_ids) VALUES (@1, '{}');
 INSERT INTO tokens (id, prefix, sha256, agent_id) VALUES (@1, 'prefix00', sha256('x'), @1);
+INSERT INTO tasks (id, agent_id, resume, created_at, updated_at, ends_at, expires_at)
+    VALUES ('task', @1, '{}', now(), now(), now(), now());
 INSERT INTO meetings (id, host_id, offer_timeout, deadline, max_turns)
     VALUES (@1, @1, 1, clock_timestamp(), 5);
 INSERT INTO meeting_members (meeting_id, agent_id, invitation_id, position) VALUES (@1, @1, @1, 0);
@@ -89,6 +91,10 @@ FORBIDDEN: dict[str, str] = {
     "a_prefix_has_eight_signs": "UPDATE tokens SET prefix = 'prefix0'",
     "a_sha256_has_32_bytes": "UPDATE tokens SET sha256 = sha384('x')",
     "tokens_expire_after_their_creation": "UPDATE tokens SET expires_at = created_at - interval '1 microsecond'",
+    "tasks_agent_id_fkey": "UPDATE tasks SET agent_id = @3",
+    "a_task_has_a_known_state": "UPDATE tasks SET state = 'failed'",
+    "only_completed_tasks_have_results": "UPDATE tasks SET result = '{}'",
+    "tasks_expire_after_their_end": "UPDATE tasks SET expires_at = ends_at - interval '1 second'",
     "meetings_host_id_fkey": "UPDATE meetings SET host_id = @3",
     "meetings_phase_check": "UPDATE meetings SET phase = 'paused'",
     "meetings_reason_check": "UPDATE meetings SET phase = 'ended', reason = 'bored', ended_at = clock_timestamp()",
@@ -129,6 +135,8 @@ ALSO: dict[str, list[str]] = {
         "UPDATE tokens SET prefix = 'Prefix00'",
         "UPDATE tokens SET prefix = E'prefix00\\n'",
     ],
+    "only_completed_tasks_have_results": ["UPDATE tasks SET state = 'completed'"],
+    "tasks_expire_after_their_end": ["UPDATE tasks SET ends_at = created_at - interval '1 second'"],
     "a_sha256_has_32_bytes": ["UPDATE tokens SET sha256 = ''", "UPDATE tokens SET sha256 = sha224('x')"],
     "ended_has_a_reason": [
         "UPDATE meetings SET reason = 'by_host'",
@@ -142,7 +150,7 @@ ALSO: dict[str, list[str]] = {
 }
 SURROGATES = {
     *("organizations", "agents", "processes", "sessions", "messages", "questions", "inbox_cursors", "meetings"),
-    "tokens",
+    *("tokens", "tasks"),
 }
 """Tables whose key is an id made for the row; a question's is that of its message."""
 

@@ -61,7 +61,12 @@ class Served:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "agent_messaging_mcp", "serve", "--port", port),
-            env={"DATABASE_URL": self.dsn, "PATH": os.environ.get("PATH", ""), **self._environment},
+            env={
+                "DATABASE_URL": self.dsn,
+                "PATH": os.environ.get("PATH", ""),
+                "EXCHANGE_BUDGET": "0",  # the calls of a test are many, and no loop
+                **self._environment,
+            },
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,

@@ -17,6 +17,7 @@ from agent_messaging import (
     MessageContext,
     WaitEndedError,
 )
+from tests.conftest import connect
 from tests.protocol.world import asked, eventually, fetch, opened
 
 BUDGET = 20
@@ -149,6 +150,33 @@ async def test_processes_at_once_do_not_spend_more_than_the_budget(dsn: str) -> 
     by_pair = await fetch(dsn, "SELECT count(*), max(seq) FROM messages GROUP BY pair_id")
     assert [tuple(row) for row in by_pair] == [(BUDGET, BUDGET)] * 2, "numbered without a gap, as ever"
     assert refused == 6 * BUDGET - 2 * BUDGET
+
+
+@pytest.mark.requirement("etiquette:budget:processes")
+async def test_two_processes_that_write_first_at_the_same_time_share_a_budget(dsn: str) -> None:
+    async with (
+        opened(dsn, "alice", "bob", exchange_budget=1) as one,
+        opened(dsn, exchange_budget=1) as other,
+        connect(dsn) as connection,
+    ):
+        ids = [row["id"] for row in await connection.fetch("SELECT id FROM agents ORDER BY id")]
+
+        async def both_wait() -> bool:
+            waiting = (
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            return await connection.fetchval(waiting) == 2
+
+        # Whoever wants to write first waits for this one, which thinks better of it: then both go on at once.
+        first = connection.transaction()
+        await first.start()
+        await connection.execute("INSERT INTO pairs (low_id, high_id, last_seq) VALUES ($1, $2, 1)", *ids)
+        sending = [asyncio.create_task(sdk.async_conversation.send("alice", "bob", "hello")) for sdk in (one, other)]
+        await eventually(both_wait)
+        await first.rollback()
+        said = await asyncio.gather(*sending, return_exceptions=True)
+    assert sorted(isinstance(each, ExchangeBudgetError) for each in said) == [False, True]
+    assert await stored(dsn) == 1
 
 
 @pytest.mark.requirement("etiquette:budget")

@@ -169,11 +169,13 @@ BEGIN
     END IF;
     hop := NULL;
     IF p_budget IS NOT NULL THEN
-        PERFORM FROM pairs p
-        WHERE (p.low_id, p.high_id) IN (SELECT least(n.sender, n.recipient), greatest(n.sender, n.recipient)
-                                        FROM unnest(p_operation, p_sender, p_recipient) AS n (operation, sender, recipient)
-                                        WHERE n.operation <> ALL (v_skip || v_refused))
-        ORDER BY p.low_id, p.high_id FOR NO KEY UPDATE;
+        -- Also those that have never written to each other: who writes first at two processes counts once.
+        INSERT INTO pairs AS p (low_id, high_id, last_seq, open_low, open_high)
+        SELECT DISTINCT least(n.sender, n.recipient), greatest(n.sender, n.recipient), 0, 0, 0
+        FROM unnest(p_operation, p_sender, p_recipient) AS n (operation, sender, recipient)
+        WHERE n.operation <> ALL (v_skip || v_refused)
+        ORDER BY 1, 2
+        ON CONFLICT (low_id, high_id) DO UPDATE SET last_seq = p.last_seq WHERE false;   -- locked, not changed
         FOR operation, verdict, until, agent_id IN
             SELECT DISTINCT ON (s.operation) s.operation, 'paused', s.until, s.recipient
             FROM spent(p_operation, p_kind, p_sender, p_recipient, v_skip || v_refused,

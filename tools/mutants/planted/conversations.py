@@ -43,12 +43,12 @@ MUTANTS = (
         sentence="An answer for a process that was killed stays claimed by it, and is in no inbox.",
         file=_INBOX,
         old="""\
-WHERE d.recipient_id = $1 AND d.read_at IS NULL AND ($2::uuid IS NULL OR d.sender_id = $2)
+WHERE d.recipient_id = $1 AND d.read_at IS NULL AND ($2::uuid IS NULL OR d.sender_id = $2) AND d.id > $4
   AND NOT EXISTS (SELECT FROM processes p WHERE p.id = d.claimed_by AND p.lease_until > clock_timestamp())
 ORDER BY d.id LIMIT $3;
 """,
         new="""\
-WHERE d.recipient_id = $1 AND d.read_at IS NULL AND ($2::uuid IS NULL OR d.sender_id = $2)
+WHERE d.recipient_id = $1 AND d.read_at IS NULL AND ($2::uuid IS NULL OR d.sender_id = $2) AND d.id > $4
   AND d.claimed_by IS NULL
 ORDER BY d.id LIMIT $3;
 """,
@@ -93,13 +93,14 @@ ORDER BY d.id LIMIT $3;
         promise="R1",
         sentence="The clean-up of what has served its time takes messages with it that nobody has read.",
         file="db/agent_messaging_db/sql/upkeep.sql",
-        old="-- What has served its time: keys after a day, cursors after a week.\nWITH keys AS (\n",
+        old="-- What has served its time: keys after a day, cursors after a week, tasks when they say.\n"
+        "WITH expired AS (\n",
         new="""\
--- What has served its time: keys after a day, cursors after a week.
+-- What has served its time: keys after a day, cursors after a week, tasks when they say.
 WITH old AS (
     DELETE FROM deliveries d USING messages m
     WHERE m.id = d.message_id AND m.created_at < clock_timestamp() - interval '30 days'
-), keys AS (
+), expired AS (
 """,
         caught_by=("tests/db/test_forgetting.py::test_what_nobody_has_read_is_never_forgotten",),
     ),

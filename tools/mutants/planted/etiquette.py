@@ -32,9 +32,21 @@ MUTANTS = (
         promise="R17",
         sentence="Two processes that look at the same time both find room for the last message.",
         file=_FUNCTIONS,
-        old="        ORDER BY p.low_id, p.high_id FOR NO KEY UPDATE;\n",
-        new="        ORDER BY p.low_id, p.high_id;\n",
+        old="        ON CONFLICT (low_id, high_id) DO UPDATE SET last_seq = p.last_seq WHERE false;",
+        new="        ON CONFLICT (low_id, high_id) DO NOTHING;",
         caught_by=(f"{_BUDGETS}test_processes_at_once_do_not_spend_more_than_the_budget",),
+    ),
+    Mutant(
+        name="a-budget-of-strangers-without-a-lock",
+        promise="R17",
+        sentence="Two processes that write first at the same time both have the whole budget.",
+        file=_FUNCTIONS,
+        old="        WHERE n.operation <> ALL (v_skip || v_refused)\n        ORDER BY 1, 2\n",
+        new="        WHERE n.operation <> ALL (v_skip || v_refused)\n"
+        "          AND EXISTS (SELECT FROM pairs e WHERE e.low_id = least(n.sender, n.recipient)\n"
+        "                      AND e.high_id = greatest(n.sender, n.recipient))\n"
+        "        ORDER BY 1, 2\n",
+        caught_by=(f"{_BUDGETS}test_two_processes_that_write_first_at_the_same_time_share_a_budget",),
     ),
     Mutant(
         name="a-question-opens-nothing",

@@ -183,8 +183,8 @@ MUTANTS = (
         promise="R2",
         sentence="A model whose wait was cut asks once more, and the other agent has two questions.",
         file="mcp_server/agent_messaging_mcp/tools/conversations.py",
-        old="                reattach=not key,\n",
-        new="                reattach=False,\n",
+        old="            reattach=not key,\n",
+        new="            reattach=False,\n",
         caught_by=("tests/mcp_server/test_conversations.py::test_an_identical_question_is_not_asked_twice",),
     ),
     Mutant(
@@ -192,7 +192,8 @@ MUTANTS = (
         promise="R2",
         sentence="A send whose connection broke after the commit is stored a second time.",
         file="protocol/agent_messaging/outbox.py",
-        old="            return await conversations.send_messages(connection, batch=batch, again=again)\n",
+        old="            return await conversations.send_messages("
+        "connection, batch=batch, again=again, limits=self._limits)\n",
         new="""\
             from dataclasses import replace
 
@@ -202,7 +203,7 @@ MUTANTS = (
                 replace(one, messages=tuple(replace(row, id=new_id()) for row in one.messages)) if again else one
                 for one in batch
             ]
-            return await conversations.send_messages(connection, batch=fresh, again=again)
+            return await conversations.send_messages(connection, batch=fresh, again=again, limits=self._limits)
 """,
         caught_by=("tests/protocol/test_acknowledged.py::test_a_send_whose_outcome_was_lost_is_stored_once",),
     ),

@@ -14,10 +14,10 @@ MUTANTS = (
         promise="R18",
         sentence="The log repeats the arguments of every call, and so what agents write to each other.",
         file="mcp_server/agent_messaging_mcp/calls.py",
-        old="        line.gave(result, arguments)\n        if isinstance(result, Refusal) or result.inbox:\n",
+        old="        line.gave(result, arguments)\n        await _park(view, result)\n",
         new="        line.gave(result, arguments)\n"
         '        logger.info("called with %s", arguments)\n'
-        "        if isinstance(result, Refusal) or result.inbox:\n",
+        "        await _park(view, result)\n",
         caught_by=(f"{_CANARIES}test_nothing_that_somebody_wrote_reaches_the_log",),
     ),
     Mutant(

@@ -141,4 +141,15 @@ MUTANTS = (
             "test_after_an_outage_the_floor_moves_once_and_the_next_holder_gets_its_whole_clock",
         ),
     ),
+    Mutant(
+        name="a-speech-after-its-time",
+        promise="R4",
+        sentence="A speech that was decided in time is saved after its turn has run out.",
+        file="db/agent_messaging_db/sql/meetings.sql",
+        old="(NOT $3 OR next_due IS NULL OR next_due > clock_timestamp())",
+        new="(NOT $3 OR next_due IS NULL OR next_due > '-infinity')",
+        caught_by=(
+            "tests/protocol/test_saved_in_time.py::test_a_speech_that_is_saved_after_its_turn_ran_out_is_not_recorded",
+        ),
+    ),
 )
