@@ -118,7 +118,7 @@ async def waking(dsn: str, bob: Caller) -> Figure:
     watching = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "agent_messaging_mcp", "watch", "--agent", "dave", "--exec", "echo started"),
-        env={**os.environ, "DATABASE_URL": dsn},
+        env={**os.environ, "DATABASE_URL": dsn, "EXCHANGE_BUDGET": "0"},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
     )

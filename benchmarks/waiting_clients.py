@@ -177,6 +177,7 @@ async def ours(dsn: str, tokens: list[str]) -> AsyncGenerator[Target]:
         "AGENT_MESSAGING_MAX_WAIT_SECONDS": "600",
         "AGENT_MESSAGING_RATE_LIMIT_PER_MINUTE": "1000000",
         "MAX_UNREAD": "1000000",
+        "EXCHANGE_BUDGET": "0",
     }
     async with process("agent_messaging_mcp", "serve", "--port", "0", **environment) as (url, pid):
         database: asyncpg.Connection[Any] = await asyncpg.connect(dsn)

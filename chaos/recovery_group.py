@@ -32,6 +32,8 @@ LISTENER = "agent-messaging listener"
 _ENVIRONMENT = {
     "AGENT_MESSAGING_PROGRESS_INTERVAL": "0.2",  # it tells us that a call is held
     "AGENT_MESSAGING_RATE_LIMIT_PER_MINUTE": "1000000",
+    "EXCHANGE_BUDGET": "0",
+    "MAX_HOPS": "0",
 }
 
 

@@ -34,6 +34,8 @@ ENVIRONMENT = {
     "MAX_DELIVERY_ATTEMPTS": "50",  # a killed process is an attempt too
     "MAX_MEETING_DURATION": "120",
     "AGENT_MESSAGING_RATE_LIMIT_PER_MINUTE": "1000000",
+    "EXCHANGE_BUDGET": "0",  # what is written here is much, and no loop
+    "MAX_HOPS": "0",
     "AGENT_MESSAGING_LOG_LEVEL": "warning",
 }
 

@@ -30,7 +30,7 @@ async def thanks(wire: Wire, token: str, other: str) -> dict[str, Any]:
 async def loop(dsn: str, **environment: str) -> tuple[dict[str, Any], int]:
     """What the first of two agents that thank each other is told that is stopped, and how much was sent by then."""
     tokens = await tokens_of(dsn, "alice", "bob")
-    async with serving(dsn, EXCHANGE_BUDGET=str(BUDGET), **environment) as server:
+    async with serving(dsn, **{"EXCHANGE_BUDGET": str(BUDGET), **environment}) as server:
         wire = Wire(server.address)
         loops = [
             asyncio.create_task(thanks(wire, tokens["alice"], "bob")),
