@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from agent_messaging_mcp.settings import Settings
 
 
-_PREPARE_SECONDS = 3.0
+_PREPARE_SECONDS = 1.0
 """After the start: what the start itself need not pay for."""
 
 
