@@ -1,13 +1,14 @@
 """Measures whether a noisy agent harms anybody but itself: `python -m tests.hostile.noisy [--waits 5000]`.
 
-Two agents ask and answer each other over HTTP, first alone and then beside one that begins as many waits, floods and
-wrong calls as it can. The exit code is 1 if the neighbours' 99th percentile is twice what it was, or more.
+Agents ask and answer each other in pairs over HTTP, first alone and then beside one that begins as many waits, floods
+and wrong calls as it can. The exit code is 1 if the neighbours' 99th percentile is twice what it was, or more.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import math
 import os
 import statistics
@@ -29,10 +30,13 @@ START_SECONDS = 2.0
 """Until the process of the noise makes some."""
 WORST = 2.0
 """How many times slower the neighbours may get."""
+PAIRS = (("alice", "bob"), ("carol", "dave"), ("erin", "frank"))
+PACE = 0.3
+"""Seconds between two questions of a neighbour: those who answer stay below their own rate."""
 
 
 async def answers(wire: Wire, token: str, ready: anyio.Event) -> None:
-    """bob: answers whatever it is asked."""
+    """Answer whatever is asked."""
     await wire.tool(token, "list_agents", {})
     ready.set()
     cursor = ""
@@ -44,17 +48,18 @@ async def answers(wire: Wire, token: str, ready: anyio.Event) -> None:
                 await wire.tool(token, "reply", {"question": item["question"], "message": "yes"})
 
 
-async def asked(wire: Wire, token: str, count: int, *, within: float = math.inf) -> list[float]:
-    """How long each of alice's questions took, in seconds; none is asked after so many seconds."""
+async def asked(wire: Wire, token: str, to: str, count: int, *, within: float = math.inf) -> list[float]:
+    """How long each of an agent's questions took, in seconds; none is asked after so many seconds."""
     took: list[float] = []
     first = time.perf_counter()
     for number in range(count):
         began = time.perf_counter()
         if began - first > within:
             break
-        result = await wire.tool(token, "send_and_wait", {"to": "bob", "message": f"{number} {began}"})
+        result = await wire.tool(token, "send_and_wait", {"to": to, "message": f"{number} {began}"})
         took.append(time.perf_counter() - began)
         assert result["structuredContent"]["status"] == "answered", result
+        await asyncio.sleep(max(0, PACE - took[-1]))
     return took
 
 
@@ -64,23 +69,28 @@ def p99(took: list[float]) -> float:
 
 async def measured(dsn: str, waits: int, every: float, questions: int) -> tuple[list[float], list[float], Noise]:
     """The neighbours' times alone and beside the noise, in turns, so that both see the same machine."""
-    tokens = await tokens_of(dsn, "alice", "bob", "mallory", "victim")
+    tokens = await tokens_of(dsn, "mallory", "victim", *itertools.chain(*PAIRS))
     alone: list[float] = []
     beside: list[float] = []
     sum_ = Noise()
     async with serving(dsn) as quiet, anyio.create_task_group() as tasks:
         wire = Wire(quiet.address)
-        ready = anyio.Event()
-        tasks.start_soon(answers, wire, tokens["bob"], ready)
-        await ready.wait()
-        await asked(wire, tokens["alice"], 10)
+        for _, answerer in PAIRS:
+            ready = anyio.Event()
+            tasks.start_soon(answers, wire, tokens[answerer], ready)
+            await ready.wait()
+
+        async def all_ask(count: int, *, within: float = math.inf) -> list[float]:
+            each = (asked(wire, tokens[one], other, count // len(PAIRS), within=within) for one, other in PAIRS)
+            return list(itertools.chain(*await asyncio.gather(*each)))
+
+        await all_ask(10 * len(PAIRS))
         for _ in range(ROUNDS):
-            alone += await asked(wire, tokens["alice"], questions // ROUNDS)
+            alone += await all_ask(questions // ROUNDS)
             share = waits // ROUNDS
             async with noisy_process(quiet.address, tokens["mallory"], total=share, every=every) as noise:
                 await asyncio.sleep(START_SECONDS)
-                lasts = share * every - START_SECONDS
-                beside += await asked(wire, tokens["alice"], questions // ROUNDS, within=lasts)
+                beside += await all_ask(questions // ROUNDS, within=share * every - START_SECONDS)
             sum_.asked += noise.asked
             sum_.refused += noise.refused
             sum_.most_held = max(sum_.most_held, noise.most_held)

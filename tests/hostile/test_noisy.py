@@ -48,11 +48,11 @@ async def test_beside_a_thousand_waits_and_floods_over_http_neighbours_are_serve
         await ready.wait()
         tasks.start_soon(look)
         async with noisy(wire, tokens["mallory"], total=total, every=0.002) as noise:
-            took = await asked(wire, tokens["alice"], QUESTIONS)
+            took = await asked(wire, tokens["alice"], "bob", QUESTIONS)
             with anyio.fail_after(600):
                 while noise.refused.total() < total / 10 or noise.total < total:  # noqa: ASYNC110 - it has no event
                     await asyncio.sleep(0.1)
-            took += await asked(wire, tokens["alice"], QUESTIONS)
+            took += await asked(wire, tokens["alice"], "bob", QUESTIONS)
         tasks.cancel_scope.cancel()
     print(dict(noise.asked), dict(noise.refused))
     assert noise.refused.keys() - {"no answer"}, "nothing was refused: the noise was none"
