@@ -118,7 +118,7 @@ async def waking(dsn: str, bob: Caller) -> Figure:
     watching = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "agent_messaging_mcp", "watch", "--agent", "dave", "--exec", "echo started"),
-        env={**os.environ, "DATABASE_URL": dsn, "EXCHANGE_BUDGET": "0"},
+        env={**os.environ, "DATABASE_URL": dsn},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
     )
@@ -148,8 +148,8 @@ async def measure(dsn: str) -> list[Figure]:
             tokens[name] = (await sdk.tokens.create(name)).token
     serve = ("agent_messaging_mcp", "serve", "--port", "0")
     async with (
-        process(*serve, DATABASE_URL=dsn) as (first, _),
-        process(*serve, DATABASE_URL=dsn) as (second, _),
+        process(*serve, DATABASE_URL=dsn, EXCHANGE_BUDGET="0") as (first, _),
+        process(*serve, DATABASE_URL=dsn, EXCHANGE_BUDGET="0") as (second, _),
         caller(first, tokens["alice"]) as alice,
         caller(second, tokens["alice"]) as elsewhere,
         caller(first, tokens["bob"]) as bob,
