@@ -121,7 +121,8 @@ async def test_whoever_calls_too_often_is_told_when_to_go_on_and_nobody_else_is(
             told = await neighbour.tool("check_inbox", {})
             assert told["result"]["structuredContent"]["status"] == "empty", "the neighbour feels nothing"
     async with connect(module_dsn) as connection:
-        assert await connection.fetchval("SELECT count(*) FROM messages") == 0
+        sent = "SELECT count(*) FROM messages m JOIN agents a ON a.id = m.sender_id WHERE a.external_id = ANY ($1)"
+        assert await connection.fetchval(sent, agents) == 0
 
 
 async def refused_for_now(caller: Caller) -> None:
