@@ -24,7 +24,7 @@ MUTANTS = (
         sentence="Two agents that have once spent their budget never write to each other again.",
         file=_FUNCTIONS,
         old="        WHERE m.questions = 0 AND m.created_at > clock_timestamp() - make_interval",
-        new="        WHERE m.questions = 0 AND m.created_at > '-infinity' - make_interval",
+        new="        WHERE m.questions = 0 AND m.created_at > timestamptz '-infinity' - make_interval",
         caught_by=(f"{_BUDGETS}test_there_is_room_again_when_the_window_has_passed",),
     ),
     Mutant(
