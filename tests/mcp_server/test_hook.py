@@ -112,6 +112,19 @@ async def test_a_session_is_told_at_its_start_and_before_it_goes_idle_of_each_it
         assert [item.shown for item in (await sdk.inbox.page("alice")).items] == [False, False]
 
 
+@pytest.mark.requirement("cli:hook")
+async def test_agents_of_one_name_in_two_databases_do_not_make_each_other_forget(
+    dsn: str, empty_dsn: str, tmp_path: Path
+) -> None:
+    both = Hooks(dsn, tmp_path), Hooks(empty_dsn, tmp_path)
+    async with opened(dsn, "alice", "bob") as here, opened(empty_dsn, "alice", "bob") as there:
+        for sdk, hooks in zip((here, there), both, strict=True):
+            await asks(sdk, "Well?")
+            assert await asyncio.to_thread(hooks.run, "Stop") is not None
+        for hooks in both:
+            assert await asyncio.to_thread(hooks.run, "Stop") is None
+
+
 class ObedientHost:
     """A host with a model that does what it is told, and stops when it is told nothing."""
 

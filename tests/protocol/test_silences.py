@@ -231,6 +231,18 @@ async def test_a_silenced_member_speaks_no_word_may_pass_and_its_turn_goes_by(ds
 
 
 @pytest.mark.requirement("etiquette:silence:meetings")
+async def test_who_was_silenced_before_its_turn_came_speaks_no_word(dsn: str) -> None:
+    async with gathering.opened(dsn, "alice", "bob", "carol") as sdk:
+        meeting = await started(sdk, "alice", "bob", "carol")
+        await sdk.silences.silence_agent("bob")
+        signal = await turn_of(sdk, "bob", meeting)
+        history = len(await sdk.meeting.get_meeting_history(meeting))
+        with pytest.raises(SilencedError):
+            await sdk.meeting.speak("bob", meeting, Word(text="buy this"), timeout=0, turn=signal.turn)
+        assert len(await sdk.meeting.get_meeting_history(meeting)) == history
+
+
+@pytest.mark.requirement("etiquette:silence:meetings")
 async def test_a_silenced_host_starts_no_meeting_and_its_meeting_starts_without_it(dsn: str) -> None:
     async with gathering.opened(dsn, "alice", "bob", "carol") as sdk:
         meeting = await sdk.meeting.create_meeting("alice", ["alice", "bob", "carol"], start_by=3600, quorum=2)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _MOST_NAMED = 5
 _LONGEST_INPUT = 1_000_000
+_LONGEST_PAGE = 100
+_MOST_REMEMBERED = 10 * _LONGEST_PAGE
 
 
 @click.group()
@@ -98,7 +100,7 @@ def _waiting(agent: str) -> list[Item]:
         from agent_messaging.errors import AgentNotFoundError
 
         try:
-            page = await sdk.inbox.page(agent, limit=100)
+            page = await sdk.inbox.page(agent, limit=_LONGEST_PAGE)
         except AgentNotFoundError:  # its server has never run
             return []
         return [item for item in page.items if not item.read or item.owed]
@@ -136,21 +138,22 @@ class _Told:
         self._file = directory / f"{sha256(agent.encode()).hexdigest()[:32]}.json"
         try:
             known: Any = json.loads(self._file.read_text("utf-8"))
-            self._known = set(map(str, known))
+            self._known = list(map(str, known))
         except (OSError, ValueError, TypeError):
-            self._known = set[str]()
+            self._known = list[str]()
 
     def __contains__(self, key: str) -> bool:
         return key in self._known
 
     def are(self, keys: Iterable[str]) -> None:
-        """Remember these, and no others: the rest no longer waits. Raises ClickException if it cannot be kept, for
-        then nothing may be told either.
+        """Remember these, and of the earlier ones the latest: an agent of the same name may be in another database.
+        Raises ClickException if it cannot be kept, for then nothing may be told either.
         """
+        known = [*dict.fromkeys((*self._known, *keys))][-_MOST_REMEMBERED:]
         temporary = self._file.with_suffix(f".{os.getpid()}")
         try:
             self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            temporary.write_text(json.dumps(sorted(keys)), "utf-8")
+            temporary.write_text(json.dumps(known), "utf-8")
             temporary.replace(self._file)
         except OSError as error:
             raise click.ClickException(f"cannot note what was told in {self._file}: {error.strerror}") from None

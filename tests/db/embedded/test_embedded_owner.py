@@ -105,7 +105,7 @@ async def test_a_backup_can_be_restored(data_dir: Path, tmp_path: Path) -> None:
 async def test_a_backup_takes_the_place_of_no_device_directory_or_link(data_dir: Path, tmp_path: Path) -> None:
     pipe, link, file = tmp_path / "pipe", tmp_path / "link", tmp_path / "file"
     os.mkfifo(pipe)
-    for taken in (pipe, tmp_path, Path("/dev/null")):
+    for taken in (pipe, tmp_path):
         with pytest.raises(EmbeddedDatabaseError, match="a backup is a file"):
             await embedded.backup(data_dir, taken)
     assert pipe.is_fifo()

@@ -142,6 +142,15 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        name="silence-lost-in-a-save",
+        promise="R17",
+        sentence="Who was silenced before its turn came may speak: the turn as it was seen says nothing of silences.",
+        file="protocol/agent_messaging/meeting_store.py",
+        old="meeting=meeting), now, moment.silenced)\n",
+        new="meeting=meeting), now)\n",
+        caught_by=(f"{_SILENCES}test_who_was_silenced_before_its_turn_came_speaks_no_word",),
+    ),
+    Mutant(
         name="handlers-work-in-silence",
         promise="R17",
         sentence="The handlers of a silenced agent go on, fail at every answer, and what came meanwhile is given up.",
