@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from agent_messaging_db import silences
@@ -15,12 +15,18 @@ from agent_messaging_db.rows import MessageKind, MessageRow, QuestionState
 from agent_messaging_db.statements import load
 
 _SQL = load("conversations")
+_STATES = {
+    "answered": QuestionState.ANSWERED,
+    "late": QuestionState.ANSWERED,
+    "declined": QuestionState.DECLINED,
+}
 
 
-@dataclass(frozen=True, slots=True)
-class NewMessage:
-    """A message to one recipient. `session_id` proposes a session (None: it belongs to none). `hop`: how many messages
-    led to it (None: what the sender was shown is to tell).
+class NewMessage(NamedTuple):
+    """A message to one recipient; the fields are the columns of `send_messages`, in its order.
+
+    `hop`: how many messages led to it (None: what the sender was shown is to tell). `taken`: the sending process has a
+    handler with room for it.
     """
 
     id: UUID
@@ -29,10 +35,10 @@ class NewMessage:
     recipient_id: UUID
     content: str
     metadata: str | None
-    session_id: UUID | None = None
     reply_seconds: float | None = None
     awaited_by: UUID | None = None
     hop: int | None = 0
+    taken: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +60,7 @@ class Limits:
 UNLIMITED = Limits()
 
 
-@dataclass(frozen=True, slots=True)
-class Sending:
+class Sending(NamedTuple):
     """One operation: messages that are stored together or not at all, under one key."""
 
     messages: tuple[NewMessage, ...]
@@ -66,9 +71,8 @@ class Sending:
         return ",".join(str(message.id) for message in self.messages)
 
 
-@dataclass(frozen=True, slots=True)
-class Answering:
-    """An answer to a question, or a decline of it."""
+class Answering(NamedTuple):
+    """An answer to a question, or a decline of it; the fields are the columns of `answer_questions`, in its order."""
 
     question_id: UUID
     id: UUID
@@ -80,22 +84,13 @@ class Answering:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What became of one row of a batch.
+class Taken:
+    """A message that was stored as claimed by the process that sent it, and what only the rows know of it."""
 
-    `verdict` is 'sent' | 'answered' | 'late' | 'declined' | 'unknown' | 'refused' | 'replayed' | 'conflict', or
-    'silenced' | 'too_far' | 'paused'; `result` what the first call of a replayed key gave; `state` the question's where
-    it was refused. `until` when it is silenced (None: until that is lifted) or paused, the latter for `agent_id`; `hop`
-    is what was too far.
-    """
-
-    verdict: str
-    result: str | None = None
-    state: QuestionState | None = None
-    asker_id: UUID | None = None
-    until: datetime | None = None
-    agent_id: UUID | None = None
-    hop: int | None = None
+    message_id: UUID
+    session_id: UUID | None
+    reply_by: datetime | None
+    hop: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +114,31 @@ class OutcomeRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of one row of a batch.
+
+    `verdict` is 'sent' | 'answered' | 'late' | 'declined' | 'unknown' | 'refused' | 'replayed' | 'conflict', or
+    'silenced' | 'too_far' | 'paused'; `result` what the first call of a replayed key gave; `state` the question's where
+    it was refused. `until` when it is silenced (None: until that is lifted) or paused, the latter for `agent_id`; `hop`
+    is what was too far. `taken`: which messages of what was sent are the sending process's to handle. `outcome`: of the
+    question that was settled.
+    """
+
+    verdict: str
+    result: str | None = None
+    state: QuestionState | None = None
+    asker_id: UUID | None = None
+    until: datetime | None = None
+    agent_id: UUID | None = None
+    hop: int | None = None
+    taken: tuple[Taken, ...] = ()
+    outcome: OutcomeRow | None = None
+
+
+_SENT = Verdict("sent")
+
+
+@dataclass(frozen=True, slots=True)
 class SessionRow:
     """A session between two agents; `waiting_id` is the agent that waits in it."""
 
@@ -132,79 +152,123 @@ class SessionRow:
 
 
 async def send_messages(
-    connection: Connection, *, batch: Sequence[Sending], again: bool, limits: Limits = UNLIMITED
+    connection: Connection,
+    *,
+    batch: Sequence[Sending],
+    again: bool,
+    process: UUID | None = None,
+    limits: Limits = UNLIMITED,
 ) -> list[Verdict]:
     """Store a batch of operations in one statement, except for those that the limits or a silence refuse.
 
-    Raises Conflict('at_most_eight_open_questions') if one of them asks too much: nothing of the batch was
-    stored then.
+    `process`: the one that sends, to which `taken` refers. Raises Conflict('at_most_eight_open_questions') if one of
+    them asks too much: nothing of the batch was stored then.
     """
-    rows = [(number, message) for number, sending in enumerate(batch) for message in sending.messages]
+    operations = [number for number, sending in enumerate(batch) for _ in sending.messages]
+    columns: Iterable[tuple[Any, ...]] = zip(
+        *(message for sending in batch for message in sending.messages), strict=True
+    )
+    ids, kinds, senders, recipients, contents, metadata, reply_seconds, awaited_by, hops, taken = columns
     keys = [(number, sending.key, sending.result) for number, sending in enumerate(batch) if sending.key is not None]
     found = await connection.fetch(
         _SQL["send_messages"],
-        [number for number, _ in rows],
-        [row.id for _, row in rows],
-        [row.kind for _, row in rows],
-        [row.sender_id for _, row in rows],
-        [row.recipient_id for _, row in rows],
-        [row.content for _, row in rows],
-        [row.metadata for _, row in rows],
-        [row.session_id for _, row in rows],
-        [row.reply_seconds for _, row in rows],
-        [row.awaited_by for _, row in rows],
-        [number for number, _, _ in keys],
-        [key.agent_id for _, key, _ in keys],
-        [key.key for _, key, _ in keys],
-        [key.hash for _, key, _ in keys],
-        [result for _, _, result in keys],
+        operations,
+        ids,
+        kinds,
+        senders,
+        recipients,
+        contents,
+        _unless_all(metadata, None),
+        _unless_all(reply_seconds, None),
+        _unless_all(awaited_by, None),
+        _unless_all(hops, 0),
+        _unless_all(taken, None),
+        process,
+        *_columns_of(keys),
         again,
-        [row.hop for _, row in rows],
         limits.most_hops,
         limits.heard_seconds,
         limits.budget,
         limits.total_budget,
         limits.window_seconds,
     )
-    verdicts = [Verdict("sent") for _ in batch]
+    verdicts = [_SENT] * len(batch)
     for row in found:
-        verdicts[row["operation"]] = Verdict(
-            row["verdict"],
-            row["result"],
-            until=silences.bounded(row["until"]),
-            agent_id=row["agent_id"],
-            hop=row["hop"],
-        )
+        number: int = row["operation"]
+        if row["verdict"] == "taken":
+            claimed = Taken(row["message_id"], row["session_id"], row["reply_by"], row["hop"])
+            verdicts[number] = Verdict("sent", taken=(*verdicts[number].taken, claimed))
+        else:
+            verdicts[number] = Verdict(
+                row["verdict"],
+                row["result"],
+                until=silences.bounded(row["until"]),
+                agent_id=row["agent_id"],
+                hop=row["hop"],
+            )
     return verdicts
 
 
 async def answer_questions(connection: Connection, *, batch: Sequence[Answering], again: bool) -> list[Verdict]:
     """Settle a batch of questions in one statement, each row by itself."""
+    columns: Iterable[tuple[Any, ...]] = zip(*batch, strict=True)
+    questions, ids, kinds, senders, contents, metadata, _ = columns
     keys = [(number, row.key, str(row.id)) for number, row in enumerate(batch, 1) if row.key is not None]
     found = await connection.fetch(
         _SQL["answer_questions"],
-        [row.question_id for row in batch],
-        [row.id for row in batch],
-        [row.kind for row in batch],
-        [row.sender_id for row in batch],
-        [row.content for row in batch],
-        [row.metadata for row in batch],
+        questions,
+        ids,
+        kinds,
+        senders,
+        contents,
+        _unless_all(metadata, None),
+        *_columns_of(keys),
+        again,
+    )
+    verdicts: dict[int, Verdict] = {}
+    for row in found:
+        number: int = row["ord"]
+        verdicts[number] = _answered(batch[number - 1], row)
+    return [verdicts[number] for number in range(1, len(batch) + 1)]
+
+
+def _unless_all(column: tuple[Any, ...], usual: object) -> tuple[Any, ...]:
+    # The statements take an empty column for one that is all as usual: it need not be written nor read.
+    return () if column.count(usual) == len(column) else column
+
+
+def _columns_of(keys: Sequence[tuple[int, Key, str]]) -> tuple[list[Any], ...]:
+    return (
         [number for number, _, _ in keys],
         [key.agent_id for _, key, _ in keys],
         [key.key for _, key, _ in keys],
         [key.hash for _, key, _ in keys],
         [result for _, _, result in keys],
-        again,
     )
-    verdicts = {row["ord"]: _answered(row) for row in found}
-    return [verdicts[number] for number in range(1, len(batch) + 1)]
 
 
-def _answered(row: Mapping[str, Any]) -> Verdict:
-    until = None
-    if row["verdict"] == "silenced" and row["result"] not in (None, "infinity"):
+def _answered(given: Answering, row: Mapping[str, Any]) -> Verdict:
+    verdict, until, outcome = row["verdict"], None, None
+    if verdict == "silenced" and row["result"] not in (None, "infinity"):
         until = datetime.fromisoformat(row["result"])
-    return Verdict(row["verdict"], row["result"], row["state"], row["asker_id"], until=until)
+    if verdict in _STATES and row["number"] is not None:
+        outcome = OutcomeRow(
+            id=given.question_id,
+            number=row["number"],
+            session_id=row["session_id"],
+            asker_id=row["asker_id"],
+            answerer_id=given.sender_id,
+            state=_STATES[verdict],
+            reply_by=row["reply_by"],
+            awaited_by=row["awaited_by"],
+            answer_id=given.id,
+            failure=None,
+            late=verdict == "late",
+            content=given.content,
+            metadata=given.metadata,
+            answered_at=row["answered_at"],
+        )
+    return Verdict(verdict, row["result"], row["state"], row["asker_id"], until=until, outcome=outcome)
 
 
 async def get_outcomes(connection: Connection, *, questions: Iterable[UUID]) -> dict[UUID, OutcomeRow]:

@@ -8,7 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from agent_messaging_db.pool import Connection
-from agent_messaging_db.rows import MessageKind, QuestionState
+from agent_messaging_db.rows import MessageKind
 from agent_messaging_db.statements import load
 
 _SQL = load("deliveries")
@@ -31,7 +31,6 @@ class ClaimRow:
     hop: int
     attempt: int
     exhausted: bool
-    question_state: QuestionState | None
     reply_by: datetime | None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -25,6 +25,7 @@ from agent_messaging_db.statements import load
 
 _SQL = load("meetings")
 _MEETING_FIELDS = [field.name for field in fields(MeetingRow)]
+_EVENT_FIELDS = [field.name for field in fields(EventRow)]
 _MEMBER_FIELDS = [field.name for field in fields(MemberRow)]
 
 
@@ -135,10 +136,9 @@ async def save_meeting(
     unless_due: bool,
     invitations_of: Sequence[UUID] = (),
     key: Key | None = None,
-    flushed: bool = True,
 ) -> tuple[datetime | None, datetime] | None:
     """Save a transition from `before` to `after`, with the `members` that changed. `invitations_of`: who came
-    or declined. `flushed`: it is on disk when this returns.
+    or declined.
 
     Gives the floor's deadline and the database's clock, or None if the meeting has moved on since it was
     read, or (with `unless_due`) if a deadline has passed meanwhile: then nothing was written. Raises Conflict
@@ -178,9 +178,32 @@ async def save_meeting(
         None if key is None else key.key,
         None if key is None else key.hash,
         list(invitations_of),
-        not flushed,
     )
     return None if row is None else (row["floor_deadline"], row["now"])
+
+
+async def see_turn(
+    connection: Connection, *, before: MeetingRow, after: MeetingRow, clocks: Clocks, unless_due: bool, after_seq: int
+) -> tuple[datetime | None, datetime, list[EventRow]] | None:
+    """Save that the holder has seen its turn, and read the entries after a number.
+
+    Gives the floor's deadline, the database's clock and the entries, or None where `save_meeting` would.
+    """
+    rows = await connection.fetch(
+        _SQL["see_turn"],
+        before.id,
+        before.version,
+        unless_due,
+        after.seen_seq,
+        clocks.resets_deadline,
+        clocks.floor_deadline,
+        after.holder_id,
+        after_seq,
+    )
+    if not rows:
+        return None
+    events = [_event({name: row[name] for name in _EVENT_FIELDS}) for row in rows if row["seq"] is not None]
+    return rows[0]["floor_deadline"], rows[0]["now"], events
 
 
 async def events_after(connection: Connection, *, meeting: UUID, seq: int, limit: int | None) -> list[EventRow]:
@@ -227,11 +250,6 @@ async def changed_since(connection: Connection, *, moment: datetime) -> dict[UUI
 
 async def database_time(connection: Connection) -> datetime:
     return await connection.fetchval(_SQL["database_time"])
-
-
-async def meeting_versions(connection: Connection, *, meetings: Iterable[UUID]) -> dict[UUID, int]:
-    rows = await connection.fetch(load("upkeep")["meeting_versions"], list(meetings))
-    return {row["id"]: row["version"] for row in rows}
 
 
 def _member(record: Any) -> MemberRow:

@@ -39,3 +39,8 @@ async def mark_reader(connection: Connection, *, agent: UUID) -> None:
 
 async def forget_processes(connection: Connection) -> None:
     await connection.execute(_SQL["forget_processes"])
+
+
+async def has_others(connection: Connection, *, process: UUID, timeout: float) -> bool:
+    """Is any other process alive? Waits `timeout` seconds for the server to say so."""
+    return await connection.fetchval(_SQL["has_others"], process, timeout=timeout)

@@ -32,6 +32,19 @@ async def inbox_states(connection: Connection, *, agents: Iterable[UUID], limit:
     return [InboxState(**row) for row in await connection.fetch(_SQL["inbox_states"], list(agents), limit)]
 
 
+@dataclass(frozen=True, slots=True)
+class MeetingState:
+    """Enough of a meeting to notice that it moved on, and whether it is over."""
+
+    id: UUID
+    version: int
+    ended: bool
+
+
+async def meeting_states(connection: Connection, *, meetings: Iterable[UUID]) -> list[MeetingState]:
+    return [MeetingState(**row) for row in await connection.fetch(_SQL["meeting_states"], list(meetings))]
+
+
 async def due_meetings(connection: Connection, *, limit: int) -> list[UUID]:
     return [row[0] for row in await connection.fetch(_SQL["due_meetings"], limit)]
 

@@ -10,8 +10,8 @@ from uuid import UUID
 
 import asyncpg
 
-from agent_messaging_db import sync_points
-from agent_messaging_db.carrier import HEARTBEAT, SILENCE, CannotSend, Carrier
+from agent_messaging_db import presence, sync_points
+from agent_messaging_db.carrier import HEARTBEAT, MOST_PENDING, SILENCE, CannotSend, Carrier
 from agent_messaging_db.errors import DatabaseUnavailable
 from agent_messaging_db.pool import Database, connect
 from agent_messaging_db.sync_points import SyncPoint
@@ -26,6 +26,10 @@ class PostgresWakeups(Carrier):
     transaction would keep the server's queue from being emptied. NOTIFY goes through the pool, in
     transactions of its own: inside a committing transaction it would hold a database-wide lock through the
     flush to disk. `hears` is False where a pooler swallows LISTEN.
+
+    A process that is alone on its database tells nobody: a NOTIFY for each commit would be most of what a lone caller
+    waits for. Whoever comes later is in the registry of processes before it listens, and says so when it does; it is
+    then told what was kept from it meanwhile.
     """
 
     deaf = (
@@ -39,6 +43,37 @@ class PostgresWakeups(Carrier):
         self._database = database
         self._locate = locate
         self._connection: asyncpg.Connection[Any] | None = None
+        self._process = process
+        self._is_alone = False
+        self._met = 0
+        self._withheld: set[str] = set()
+        self._withheld_before: set[str] = set()
+
+    def publish(self, topics: Iterable[str]) -> None:
+        if not self._is_alone:
+            super().publish(topics)
+        elif len(self._withheld) < MOST_PENDING:  # beyond it the newcomer's sweep is soon enough
+            self._withheld.update(topics)
+
+    def _meet(self) -> None:
+        """There are others, or may be."""
+        self._met += 1
+        self._is_alone = False
+        withheld = self._withheld | self._withheld_before
+        self._withheld, self._withheld_before = set(), set()
+        if withheld:
+            super().publish(withheld)
+
+    async def _look_for_others(self, connection: asyncpg.Connection[Any]) -> None:
+        """See that the connection carries something: whether anybody else is there."""
+        met = self._met
+        others = await presence.has_others(connection, process=self._process, timeout=SILENCE)
+        if others or not self.hears:
+            self._meet()
+        elif met == self._met:  # else somebody has come since the server looked
+            self._is_alone = True
+            # What was committed longer ago than this, a newcomer finds by the look with which it begins.
+            self._withheld, self._withheld_before = set(), self._withheld
 
     async def _send(self, payloads: Iterable[str]) -> None:
         # Published as everything is: over the connection that listens, a pooler may well carry it back, on the
@@ -81,6 +116,7 @@ class PostgresWakeups(Carrier):
             self._on_their_way.clear()
             self._reset()
             await self._test()
+            await self._look_for_others(connection)
             while not lost.is_set():
                 # Not wait_for, which before Python 3.12 loses a cancellation that comes together with the event: then
                 # closing would wait for this loop for ever.
@@ -88,12 +124,15 @@ class PostgresWakeups(Carrier):
                     async with asyncio.timeout(HEARTBEAT):
                         await lost.wait()
                 if not lost.is_set():
-                    await connection.execute("SELECT 1", timeout=SILENCE)
+                    await self._look_for_others(connection)
             raise ConnectionError("the server closed the connection")
         finally:
             self._connection = None
+            self._meet()  # for as long as nobody can be heard
             # Closing a frozen connection waits for it; there is nothing to say goodbye for.
             connection.terminate()
 
     def _receive(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+        if not str(payload).startswith(self._me):
+            self._meet()
         self._take(str(payload))

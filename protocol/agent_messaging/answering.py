@@ -21,7 +21,7 @@ from agent_messaging.errors import (
 )
 from agent_messaging.etiquette import silenced
 from agent_messaging.handling import handled_question
-from agent_messaging.identifiers import HandleKind, handle, new_id
+from agent_messaging.identifiers import HandleKind, handle
 from agent_messaging.measures import Settled
 from agent_messaging.models import Answer, Reply
 from agent_messaging.outbox import key_for
@@ -29,6 +29,7 @@ from agent_messaging.sending import conflicting, first_result, replayed
 from agent_messaging.waiting import question_topic
 from agent_messaging_db import conversations, sync_points
 from agent_messaging_db.conversations import Answering, OutcomeRow, Verdict
+from agent_messaging_db.ids import new_id
 from agent_messaging_db.keys import Key
 from agent_messaging_db.rows import IdentityRow, MessageKind, QuestionState
 from agent_messaging_db.sync_points import SyncPoint

@@ -20,7 +20,7 @@ from agent_messaging.errors import (
     WaitInterruptedError,
 )
 from agent_messaging.handling import next_hop
-from agent_messaging.identifiers import HandleKind, handle, new_id
+from agent_messaging.identifiers import HandleKind, handle
 from agent_messaging.inbox import Inbox
 from agent_messaging.models import Answer, InboxItem
 from agent_messaging.sending import stored
@@ -28,6 +28,7 @@ from agent_messaging.waiting import Watch, Window, WindowEndedError, agent_topic
 from agent_messaging_db import conversations
 from agent_messaging_db.conversations import NewMessage, OutcomeRow, Sending
 from agent_messaging_db.errors import DatabaseUnavailable
+from agent_messaging_db.ids import new_id
 from agent_messaging_db.keys import Key
 from agent_messaging_db.pool import Connection
 from agent_messaging_db.rows import IdentityRow, MessageKind, QuestionState
@@ -46,6 +47,8 @@ class Questions(Generic[M]):
         self._inbox = inbox
         self._waits: Counter[UUID] = Counter()
         self._watched: dict[UUID, Watch] = {}
+        self._settled: dict[UUID, OutcomeRow] = {}
+        engine.hears_settled = self._hear
 
     def reply_seconds(self, timeout: float | None, reply_by: float | None) -> float:
         """How long the question stands: `reply_by`, or the window; raises InvalidArgumentError."""
@@ -56,6 +59,11 @@ class Questions(Generic[M]):
                 f"reply_by is a number of seconds, more than 0 and at most a year, not {str(seconds)[:40]!r}"
             )
         return float(seconds)
+
+    def _hear(self, outcome: OutcomeRow) -> None:
+        # Whoever waits for it here need not look for what was settled here.
+        if outcome.id in self._waits or outcome.id in self._watched:
+            self._settled[outcome.id] = outcome
 
     async def standing(self, asker: IdentityRow, recipient: IdentityRow, content: str) -> UUID | None:
         """Attach to an identical question that is open and that nobody waits for, if there is one."""
@@ -95,7 +103,6 @@ class Questions(Generic[M]):
             recipient.id,
             content,
             metadata,
-            session_id=new_id(),
             reply_seconds=reply_seconds,
             awaited_by=engine.process,
             hop=next_hop.get(),
@@ -161,7 +168,7 @@ class Questions(Generic[M]):
         engine = self._engine
 
         async def look() -> OutcomeRow | InboxItem[M] | None:
-            outcome = await engine.outbox.outcome(question)
+            outcome = self._settled.get(question) or await engine.outbox.outcome(question)
             if outcome is not None and outcome.state != QuestionState.OPEN:
                 return outcome
             return await self._inbox.first_need(asker, question=question) if interruptible else None
@@ -224,6 +231,7 @@ class Questions(Generic[M]):
         if self._waits[question]:
             return False
         del self._waits[question]
+        self._settled.pop(question, None)
         return True
 
     async def _unanswered(

@@ -12,7 +12,6 @@ from agent_messaging.conversations import read_conversation, read_session
 from agent_messaging.engine import Engine, window
 from agent_messaging.errors import InboxFullError, InvalidArgumentError
 from agent_messaging.handling import next_hop
-from agent_messaging.identifiers import new_id
 from agent_messaging.models import Message, Session
 from agent_messaging.outbox import key_for
 from agent_messaging.reading import Reader
@@ -20,6 +19,7 @@ from agent_messaging.sending import first_result, not_to_oneself, stored
 from agent_messaging.waiting import WindowEndedError, agent_topic
 from agent_messaging_db.conversations import NewMessage, Sending
 from agent_messaging_db.errors import DatabaseUnavailable
+from agent_messaging_db.ids import new_id
 from agent_messaging_db.rows import IdentityRow, MessageKind, SessionType
 
 M = TypeVar("M")
@@ -66,16 +66,7 @@ class AsyncConversation(Generic[M]):
                 raise
             return first[0]
         engine.presence.seen(sender.id)
-        row = NewMessage(
-            new_id(),
-            MessageKind.ASYNC,
-            sender.id,
-            recipient.id,
-            content,
-            extra,
-            session_id=new_id(),
-            hop=next_hop.get(),
-        )
+        row = NewMessage(new_id(), MessageKind.ASYNC, sender.id, recipient.id, content, extra, hop=next_hop.get())
         return (await stored(engine, Sending((row,), key)))[0]
 
     async def get_unread_messages(

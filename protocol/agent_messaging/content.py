@@ -20,6 +20,7 @@ MAX_DEPTH = 64
 MAX_METADATA = 65_536
 MAX_INTEGER = 2**63 - 1
 MIN_INTEGER = -(2**63)
+_TO_TEXT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _SUSPECT = re.compile(r"\\u0000|\d{19}")  # a NUL, or digits enough for an integer beyond 64 bits
 
 
@@ -116,7 +117,7 @@ def _encode_json(value: object) -> str:
             f"{type(value).__name__} is a model; use AgentMessaging[{type(value).__name__}] to send and receive it"
         )
     _walk(value, depth=0)
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return _TO_TEXT(value)
 
 
 def _parse(text: str) -> object:

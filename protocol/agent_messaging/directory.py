@@ -16,9 +16,10 @@ from agent_messaging.errors import (
     OrganizationAlreadyExistsError,
     OrganizationNotFoundError,
 )
-from agent_messaging.identifiers import checked_external_id, is_external_id, new_id
+from agent_messaging.identifiers import checked_external_id, is_external_id
 from agent_messaging.models import Agent, Organization, OrganizationListing
 from agent_messaging_db import directory
+from agent_messaging_db.ids import new_id
 from agent_messaging_db.pool import Connection
 from agent_messaging_db.rows import AgentRow, IdentityRow
 

@@ -19,18 +19,18 @@ from agent_messaging.errors import (
     InvalidArgumentError,
     NotInitializedError,
 )
-from agent_messaging.identifiers import new_id
 from agent_messaging.lease import Lease
 from agent_messaging.measures import Counts, Measures
 from agent_messaging.names import Names
-from agent_messaging.outbox import Outbox
+from agent_messaging.outbox import Outbox, Takers
 from agent_messaging.presence import Presence
 from agent_messaging.room import Room
 from agent_messaging.waiting import Waiting, Window
 from agent_messaging_db import inbox, meetings, presence, server, sync_points
 from agent_messaging_db.carrier import Carrier
-from agent_messaging_db.conversations import Limits
+from agent_messaging_db.conversations import Limits, OutcomeRow
 from agent_messaging_db.errors import AddressError, DatabaseUnavailable, SchemaError
+from agent_messaging_db.ids import new_id
 from agent_messaging_db.migrate import check, migrate
 from agent_messaging_db.pool import Connection, Database
 from agent_messaging_db.rows import IdentityRow
@@ -52,7 +52,8 @@ logger = logging.getLogger("agent_messaging")
 class Engine(Generic[M]):
     """The running part of one SDK object; open between `open` and `close`.
 
-    `before_calls` are done at the start of each call of a service (registrations that are to be written).
+    `before_calls` are done at the start of each call of a service (registrations that are to be written). `takers` are
+    the handlers of this process, and `hears_settled` is told of each question that this process settles.
     """
 
     def __init__(self, config: Config, message_type: object | None) -> None:
@@ -60,6 +61,8 @@ class Engine(Generic[M]):
         self.process = new_id()
         self.codec: Codec[M] = Codec(message_type, max_bytes=config.max_message_bytes)
         self.before_calls: list[Callable[[], Awaitable[None]]] = []
+        self.takers: Takers | None = None
+        self.hears_settled: Callable[[OutcomeRow], None] | None = None
         self._address = _Address(config)
         self.database = Database(
             self._address.locate,
@@ -97,7 +100,13 @@ class Engine(Generic[M]):
         self.measures.listen_to(wakeups)
         self.waiting = Waiting(wakeups, self.counts)
         self.outbox = Outbox(
-            self.database, self.waiting, process=self.process, counts=self.counts, limits=_limits(self.config)
+            self.database,
+            self.waiting,
+            process=self.process,
+            counts=self.counts,
+            limits=_limits(self.config),
+            takers=self.takers,
+            settled=self.hears_settled,
         )
         self.lease = Lease(self._address.last, process=self.process, seconds=self.config.handler_lease)
         await self.waiting.start()

@@ -134,12 +134,7 @@ class HandlerRun(Generic[M]):
             handled_question.set(None)
 
     async def _finish(self) -> None:
-        row, process = self._row, self._engine.process
-
-        async def finish(connection: Connection, _again: bool) -> None:
-            await deliveries.finish(connection, done=[(row.id, row.attempt)], process=process)
-
-        finishing = asyncio.create_task(self._engine.database.run(finish))
+        finishing = asyncio.ensure_future(self._engine.outbox.finish((self._row.id, self._row.attempt)))
         try:
             await asyncio.shield(finishing)
         except asyncio.CancelledError:

@@ -98,10 +98,13 @@ class Handlers(Generic[M]):
         self._settling = asyncio.Lock()
         self._claiming = 0
         self._doubtful = False
+        self._is_closed = False
         self._held: set[tuple[UUID, int]] = set()
+        self._reserved: set[UUID] = set()
         self._retries: set[asyncio.TimerHandle] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._claimer: asyncio.Task[None] | None = None
+        engine.takers = self
 
     @property
     def agents(self) -> list[UUID]:
@@ -165,6 +168,29 @@ class Handlers(Generic[M]):
             self._work.add(agent)
             self._kick.set()
 
+    def reserve(self, agent: UUID, message: UUID) -> _Place | None:
+        """Keep a slot for a message that is about to be stored as claimed; None where others come first."""
+        desk = self._desks.get(agent)
+        if desk is None or not self._engine.config.auto_invoke_handlers or self._is_closed:
+            return None
+        if desk.free <= 0 or desk.backlog or desk.may_have_more or agent in self._work:
+            return None
+        self._reserved.add(message)
+        return _Place(desk)
+
+    def hand(self, place: _Place, row: ClaimRow) -> None:
+        """The message is stored and this process's: handle it."""
+        self._reserved.discard(row.id)
+        self._held.add((row.id, row.attempt))
+        self._engine.counts.deliveries_claimed += 1
+        self._run(place, row)
+
+    def cancel(self, place: _Place, message: UUID, *, doubtful: bool) -> None:
+        """The message is not to be handed over. `doubtful`: it may be stored as claimed all the same."""
+        self._reserved.discard(message)
+        self._doubtful |= doubtful
+        place.end()
+
     async def look_for_work(self, connection: Connection) -> None:
         """Poke those with something to do: for deliveries whose wake-up was lost, or whose time has come."""
         await self.settle()
@@ -201,6 +227,7 @@ class Handlers(Generic[M]):
 
     async def close(self) -> None:
         """Stop handling; what has not been finished is free for other processes at once."""
+        self._is_closed = True
         for stop in self._stops:
             stop()
         for retry in self._retries:
@@ -273,7 +300,8 @@ class Handlers(Generic[M]):
         try:
             claims = await deliveries.claims(connection, agents=list(self._desks), process=self._engine.process)
             # A claim that is under way may have been among them.
-            lost = [] if self._claiming or self._doubtful else [claim for claim in claims if claim not in self._held]
+            mine = self._held | {(message, 1) for message in self._reserved}
+            lost = [] if self._claiming or self._doubtful else [claim for claim in claims if claim not in mine]
             self._doubtful |= self._claiming > 0
             if lost:
                 await deliveries.let_go(connection, claims=lost, process=self._engine.process)
@@ -283,16 +311,16 @@ class Handlers(Generic[M]):
 
     def _begin(self, desk: _Desk[M]) -> None:
         while desk.backlog and desk.free > 0:
-            row = desk.backlog.pop(0)
-            place = _Place(desk)
-            run = HandlerRun(
-                self._engine, self._answers, row, desk.agent, desk.handler, slot=place, again=self._try_again
-            )
-            # A handler is no part of the call, or of the other handler, that made room for it.
-            name = f"agent-messaging handler of {desk.agent.external_id}"
-            task = asyncio.create_task(run(), name=name, context=Context())
-            self._tasks.add(task)
-            task.add_done_callback(lambda done, row=row, place=place: self._finished(row, place, done))
+            self._run(_Place(desk), desk.backlog.pop(0))
+
+    def _run(self, place: _Place, row: ClaimRow) -> None:
+        desk = self._desks[row.recipient_id]
+        run = HandlerRun(self._engine, self._answers, row, desk.agent, desk.handler, slot=place, again=self._try_again)
+        # A handler is no part of the call, or of the other handler, that made room for it.
+        name = f"agent-messaging handler of {desk.agent.external_id}"
+        task = asyncio.create_task(run(), name=name, context=Context())
+        self._tasks.add(task)
+        task.add_done_callback(lambda done: self._finished(row, place, done))
 
     def _finished(self, row: ClaimRow, place: _Place, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

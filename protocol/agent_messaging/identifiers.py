@@ -1,12 +1,8 @@
-"""Ids: UUIDv7 made by the process that sends, external ids as callers write them, and short handles for
-agents to read.
-"""
+"""External ids as callers write them, and short handles for agents to read."""
 
 from __future__ import annotations
 
-import os
 import re
-import time
 from enum import StrEnum
 from uuid import UUID
 
@@ -16,25 +12,6 @@ _EXTERNAL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-:@/]{0,127}")
 _SIGNS = "0123456789abcdefghjkmnpqrstvwxyz"  # no i, l, o, u: nothing to misread
 _SPREAD = 0x9E37_79B1
 LARGEST = 2**63 - 1  # of PostgreSQL's numbers
-_last_ms = 0
-_counter = 0
-
-
-def new_id() -> UUID:
-    """Make a UUIDv7; ids of one process sort in the order in which they were made."""
-    global _last_ms, _counter
-    now = time.time_ns() // 1_000_000
-    if now > _last_ms:
-        _last_ms, _counter = (
-            now,
-            int.from_bytes(os.urandom(2)) >> 5,
-        )  # room to count upwards within the millisecond
-    else:
-        _counter += 1
-        if _counter > 0xFFF:
-            _last_ms, _counter = _last_ms + 1, 0
-    low = int.from_bytes(os.urandom(8)) & 0x3FFF_FFFF_FFFF_FFFF
-    return UUID(int=_last_ms << 80 | 0x7 << 76 | _counter << 64 | 0b10 << 62 | low)
 
 
 def is_external_id(text: object) -> bool:

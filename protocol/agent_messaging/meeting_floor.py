@@ -8,11 +8,10 @@ from uuid import UUID
 from agent_messaging.engine import Engine
 from agent_messaging.errors import MeetingTimeoutError, WaitInterruptedError
 from agent_messaging.inbox import Inbox
-from agent_messaging.meeting_store import MeetingStore, Moment, Refused
+from agent_messaging.meeting_store import MeetingStore, Moment, Sighting
 from agent_messaging.meeting_views import MeetingViews
 from agent_messaging.models import InboxItem, TurnSignal
-from agent_messaging.rules.meeting import See
-from agent_messaging.waiting import Window, WindowEndedError, agent_topic, meeting_topic
+from agent_messaging.waiting import Watch, Window, WindowEndedError, agent_topic, ending_topic, meeting_topic
 from agent_messaging_db.rows import IdentityRow, MeetingPhase
 
 M = TypeVar("M")
@@ -40,26 +39,42 @@ class Floors(Generic[M]):
         moment = self._signalled.get((agent, meeting))
         return moment if moment is not None and moment.state.meeting.turn == turn else None
 
-    async def wait(self, agent: IdentityRow, meeting: UUID, patience: Window, *, interruptible: bool) -> TurnSignal[M]:
+    def watch(self, agent: IdentityRow, meeting: UUID) -> Watch:
+        """Hear of the floor from now on, for a `wait` that needs no first look."""
+        return self._engine.waiting.watch(_topics(agent, meeting))
+
+    async def wait(
+        self,
+        agent: IdentityRow,
+        meeting: UUID,
+        patience: Window,
+        *,
+        interruptible: bool,
+        watch: Watch | None = None,
+    ) -> TurnSignal[M]:
         """Wait until the agent has the floor or the meeting has ended; raises MeetingTimeoutError,
-        WaitInterruptedError.
+        WaitInterruptedError. With a `watch` that was made before, the first look comes when it was woken.
         """
 
         async def look() -> Moment | InboxItem[M] | None:
-            current = await self._store.look(meeting)
+            current = self._store.granted(meeting, agent.id) or await self._store.look(meeting)
             if _ended(current) or current.state.meeting.holder_id == agent.id:
                 return current
             return await self._inbox.first_need(agent, meeting=meeting) if interruptible else None
 
-        async def take(found: Moment | InboxItem[M]) -> Moment | InboxItem[M] | None:
-            if isinstance(found, InboxItem) or _ended(found):
+        async def take(found: Moment | InboxItem[M]) -> Sighting | InboxItem[M] | None:
+            if isinstance(found, InboxItem):
                 return found
-            seen = await self._store.carry_out(meeting, See(agent.id, found.state.meeting.turn), known=found)
-            return None if isinstance(seen, Refused) else seen
+            if _ended(found):
+                return await self._store.sighting(found, agent.id)
+            return await self._store.see(meeting, agent.id, found)
 
-        topics = [meeting_topic(meeting), agent_topic(agent.id)] if interruptible else [meeting_topic(meeting)]
+        if watch is None:
+            self._store.granted(meeting, agent.id)  # one from before the wait may be long over
         try:
-            found = await self._engine.waiting.until(look, take, topics=topics, window=patience)
+            found = await self._engine.waiting.until(
+                look, take, topics=_topics(agent, meeting), window=patience, watch=watch
+            )
         except WindowEndedError:
             raise await self._timeout(agent, meeting) from None
         if isinstance(found, InboxItem):
@@ -73,7 +88,7 @@ class Floors(Generic[M]):
         if signal.turn is not None:
             if len(self._signalled) > REMEMBERED:
                 self._signalled.clear()
-            self._signalled[agent.id, meeting] = found
+            self._signalled[agent.id, meeting] = found.moment
         return signal
 
     async def wait_to_be_without(self, agent: IdentityRow, meeting: UUID, patience: Window) -> None:
@@ -102,6 +117,11 @@ class Floors(Generic[M]):
             f"the window ended and {agent.external_id!r} still attends: {holds}; call attend_meeting to go on waiting",
             status=status,
         )
+
+
+def _topics(agent: IdentityRow, meeting: UUID) -> list[str]:
+    # Not the meeting's own: of all who wait, a turn concerns the one whose it is.
+    return [agent_topic(agent.id), ending_topic(meeting)]
 
 
 def _ended(moment: Moment) -> bool:

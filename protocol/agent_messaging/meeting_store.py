@@ -22,6 +22,7 @@ from agent_messaging.rules.meeting import (
     NewEvent,
     Refusal,
     RefusalReason,
+    See,
     Speak,
     Start,
     Transition,
@@ -29,15 +30,16 @@ from agent_messaging.rules.meeting import (
     decide,
 )
 from agent_messaging.rules.meeting_view import next_due
-from agent_messaging.waiting import agent_topic, meeting_topic
+from agent_messaging.waiting import agent_topic, ending_topic, meeting_topic
 from agent_messaging_db import meetings, sync_points
 from agent_messaging_db.keys import Key
 from agent_messaging_db.meetings import Clocks, NewEventRow
 from agent_messaging_db.pool import Connection
-from agent_messaging_db.rows import MeetingEvent, MeetingRow, MemberRow, MemberStatus
+from agent_messaging_db.rows import EventRow, Floor, MeetingEvent, MeetingPhase, MeetingRow, MemberRow, MemberStatus
 from agent_messaging_db.sync_points import SyncPoint
 
 TRIES_WITHOUT_LOCK = 3
+REMEMBERED = 1_000  # meetings whose floor was given on here
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,14 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
+class Sighting:
+    """A meeting as an agent is to be told of it: with what has happened that it has not proved to have received."""
+
+    moment: Moment
+    events: list[EventRow]
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """A refusal, at the moment of it."""
 
@@ -71,16 +81,23 @@ class MeetingStore:
 
     def __init__(self, engine: Engine[Any]) -> None:
         self._engine = engine
-        # Everybody who waits in a meeting looks when it moves on: they share a look.
+        # Everybody who waits in a meeting looks when it ends: they share a look.
         self._looks = Coalescer(self._look)
+        self._granted: dict[UUID, Moment] = {}
 
     async def read(self, meeting: UUID) -> Moment:
         """Read a meeting with what is due applied; raises MeetingNotFoundError."""
         moment = await self._engine.read(lambda connection: _read(connection, meeting))
-        due = next_due(moment.state)
-        if due is None or due > moment.now:
-            return moment
-        return await self.apply_due(meeting)
+        return moment if _nothing_due(moment) else await self.apply_due(meeting)
+
+    def granted(self, meeting: UUID, agent: UUID) -> Moment | None:
+        """Give, once, the meeting as it was saved here when it gave the floor to the agent: whoever waits for that here
+        need not look for it.
+        """
+        moment = self._granted.get(meeting)
+        if moment is None or moment.state.meeting.holder_id != agent:
+            return None
+        return self._granted.pop(meeting)
 
     async def look(self, meeting: UUID) -> Moment:
         """Read a meeting as its rows stand."""
@@ -116,6 +133,47 @@ class MeetingStore:
         Raises MeetingNotFoundError; Conflict if the key is taken.
         """
         return await self._carry_out(meeting, command, words, key, known)
+
+    async def see(self, meeting: UUID, agent: UUID, found: Moment) -> Sighting | None:
+        """Mark the turn that an agent was found to have as seen; None if it has passed."""
+        command = See(agent, found.state.meeting.turn)
+        transition = decide(found.state, command, found.now)
+        if isinstance(transition, Transition) and _is_only_seen(found, transition):
+            saved = await self._engine.database.run(
+                lambda connection, _: self._save_seen(connection, found, transition, agent)
+            )
+            if saved is not None:
+                return saved
+        moment = await self.carry_out(meeting, command)
+        return None if isinstance(moment, Refused) else await self.sighting(moment, agent)
+
+    async def sighting(self, moment: Moment, agent: UUID) -> Sighting:
+        """Read what has happened that an agent has not proved to have received."""
+        meeting, cursor = moment.state.meeting.id, cursor_of(moment, agent)
+        events = await self._engine.read(
+            lambda connection: meetings.events_after(connection, meeting=meeting, seq=cursor, limit=None)
+        )
+        return Sighting(moment, events)
+
+    async def _save_seen(
+        self, connection: Connection, moment: Moment, transition: Transition, agent: UUID
+    ) -> Sighting | None:
+        before, after = moment.state.meeting, transition.state.meeting
+        if sync_points.hook is not None:
+            await sync_points.hook(SyncPoint.MEETING_DECIDED)
+        saved = await meetings.see_turn(
+            connection,
+            before=before,
+            after=after,
+            clocks=_clocks(before, after, moment.now),
+            unless_due=_nothing_due(moment),
+            after_seq=cursor_of(moment, agent),
+        )
+        if saved is None:
+            return None
+        deadline, now, events = saved
+        self._engine.waiting.wake(_topics(before, after))
+        return Sighting(_saved(moment, transition, deadline, now), events)
 
     async def _carry_out(
         self,
@@ -206,7 +264,6 @@ class MeetingStore:
         touched: set[str],
     ) -> Moment | None:
         before, after = moment.state.meeting, transition.state.meeting
-        due = next_due(moment.state)
         members = _changed(moment.state.members, transition.state.members)
         touched |= _topics(before, after)
         if sync_points.hook is not None:
@@ -218,21 +275,20 @@ class MeetingStore:
             members=members,
             events=_rows(before, transition.events, words),
             clocks=_clocks(before, after, moment.now),
-            unless_due=due is None or due > moment.now,
+            unless_due=_nothing_due(moment),
             invitations_of=[member.agent_id for member in members if member.status is not MemberStatus.INVITED],
             key=key,
-            # That a speaker has seen its turn is nobody's word: where a crash of the server loses it, the turn is
-            # offered still.
-            flushed=bool(transition.events),
         )
         if saved is None:
             return None
         for event in transition.events:
             self._engine.counts.happened(event.event)
-        deadline, now = saved
-        # The clock that the save started runs from its own moment, a little after the reading.
-        meeting = replace(after, floor_deadline=deadline, version=before.version + 1)
-        return Moment(replace(transition.state, meeting=meeting), now, moment.silenced)
+        result = _saved(moment, transition, *saved)
+        if _granted_to(before, after) is not None:
+            if len(self._granted) > REMEMBERED:
+                self._granted.clear()
+            self._granted[after.id] = result
+        return result
 
 
 async def _read(connection: Connection, meeting: UUID) -> Moment:
@@ -248,6 +304,33 @@ async def _find(connection: Connection, meeting: UUID) -> Moment | None:
         return None
     row, members, now, silenced = found
     return Moment(MeetingState(row, members), now, silenced)
+
+
+def cursor_of(moment: Moment, agent: UUID) -> int:
+    """Give the number of the last entry that an agent has proved to have received."""
+    member = moment.state.member(agent)
+    return 0 if member is None else member.cursor
+
+
+def _nothing_due(moment: Moment) -> bool:
+    due = next_due(moment.state)
+    return due is None or due > moment.now
+
+
+def _is_only_seen(moment: Moment, transition: Transition) -> bool:
+    before, after = moment.state.meeting, transition.state.meeting
+    return (
+        not transition.events
+        and transition.state.members == moment.state.members
+        and (before.floor, after.floor) == (Floor.OFFERED, Floor.SEEN)
+    )
+
+
+def _saved(moment: Moment, transition: Transition, deadline: datetime | None, now: datetime) -> Moment:
+    # The clock that the save started runs from its own moment, a little after the reading.
+    version = moment.state.meeting.version + 1
+    meeting = replace(transition.state.meeting, floor_deadline=deadline, version=version)
+    return Moment(replace(transition.state, meeting=meeting), now, moment.silenced)
 
 
 def _unheard(moment: Moment, command: Command | None, words: Words | None) -> Refusal | None:
@@ -283,9 +366,15 @@ def _changed(before: Sequence[MemberRow], after: Sequence[MemberRow]) -> list[Me
 
 def _topics(before: MeetingRow, after: MeetingRow) -> set[str]:
     topics = {meeting_topic(after.id)}
-    if after.holder_id is not None and (after.holder_id, after.turn) != (before.holder_id, before.turn):
-        topics.add(agent_topic(after.holder_id))
+    if (holder := _granted_to(before, after)) is not None:
+        topics.add(agent_topic(holder))
+    if after.phase is MeetingPhase.ENDED:
+        topics.add(ending_topic(after.id))
     return topics
+
+
+def _granted_to(before: MeetingRow, after: MeetingRow) -> UUID | None:
+    return None if (after.holder_id, after.turn) == (before.holder_id, before.turn) else after.holder_id
 
 
 def _rows(before: MeetingRow, events: Sequence[NewEvent], words: Words | None) -> list[NewEventRow]:

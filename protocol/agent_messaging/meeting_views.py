@@ -10,7 +10,7 @@ from uuid import UUID
 from agent_messaging.content import decode_metadata
 from agent_messaging.engine import Engine
 from agent_messaging.identifiers import HandleKind, handle
-from agent_messaging.meeting_store import Moment
+from agent_messaging.meeting_store import Moment, Sighting, cursor_of
 from agent_messaging.meeting_words import agents_in, ending, line_of
 from agent_messaging.models import (
     Meeting,
@@ -28,7 +28,6 @@ from agent_messaging.rules import meeting_view as view
 from agent_messaging.rules.meeting import next_in_order
 from agent_messaging.rules.meeting_waiting import NextStep, WaitReason, waiting_for
 from agent_messaging.rules.meeting_waiting import WaitingFor as RulesWaitingFor
-from agent_messaging_db import meetings
 from agent_messaging_db.rows import EndReason, EventRow, MeetingEvent, MeetingPhase
 
 M = TypeVar("M")
@@ -47,17 +46,13 @@ class MeetingViews(Generic[M]):
     def __init__(self, engine: Engine[M]) -> None:
         self._engine = engine
 
-    async def signal(self, moment: Moment, agent: UUID) -> TurnSignal[M]:
+    async def signal(self, sighting: Sighting, agent: UUID) -> TurnSignal[M]:
         """Tell an agent that it has the floor, or that the meeting has ended, with what it has not proved to
         have received.
         """
+        moment, events = sighting.moment, sighting.events
         state = moment.state
         meeting = state.meeting
-        member = state.member(agent)
-        cursor = 0 if member is None else member.cursor
-        events = await self._engine.read(
-            lambda connection: meetings.events_after(connection, meeting=meeting.id, seq=cursor, limit=None)
-        )
         host, following = view.acting_host(state), next_in_order(state)
         names = await self._names(events, [agent, host, following, meeting.holder_id])
         ended = meeting.phase is MeetingPhase.ENDED
@@ -74,7 +69,7 @@ class MeetingViews(Generic[M]):
             turn=None if ended else meeting.turn,
             deadline=deadline,
             seconds_left=None if deadline is None else max(0.0, (deadline - moment.now).total_seconds()),
-            seq=events[-1].seq if events else cursor,
+            seq=events[-1].seq if events else cursor_of(moment, agent),
             said=tuple(self._speech(event, names) for event in events if _spoken_by_others(event, agent)),
             system=tuple(
                 line for event in events if _is_news(event, agent) and (line := line_of(event, names)) is not None

@@ -12,7 +12,6 @@ from agent_messaging.content import checked_text, encode_metadata
 from agent_messaging.engine import Engine, whole, window
 from agent_messaging.errors import AgentMessagingError, InvalidMeetingError, MeetingNotFoundError
 from agent_messaging.etiquette import hop_of, silenced
-from agent_messaging.identifiers import new_id
 from agent_messaging.inbox import Inbox
 from agent_messaging.meeting_floor import Floors
 from agent_messaging.meeting_store import MeetingStore, Moment, Refused, Words
@@ -41,6 +40,7 @@ from agent_messaging.rules.meeting_creation import MOST_TURNS, create
 from agent_messaging.waiting import agent_topic
 from agent_messaging_db import meetings
 from agent_messaging_db.errors import Conflict
+from agent_messaging_db.ids import new_id
 from agent_messaging_db.keys import Key
 from agent_messaging_db.meetings import NewMeeting
 from agent_messaging_db.pool import Connection
@@ -256,9 +256,20 @@ class MeetingManager(Generic[M]):
         command = Speak(speaker.id, named, message is None, None if following is None else following.id)
         attempted = "not passed" if message is None else "nothing was said"
         known = self._floors.as_signalled(speaker.id, _checked(meeting_id), named)
-        await self._say(speaker, meeting_id, command, words, key, turn=named, attempted=attempted, known=known)
+        watch = self._floors.watch(speaker, meeting_id)
+        try:
+            said = await self._say(
+                speaker, meeting_id, command, words, key, turn=named, attempted=attempted, known=known
+            )
+        except BaseException:
+            watch.stop()
+            raise
+        if interruptible or said.state.meeting.holder_id in (None, speaker.id):
+            # There may be something already: what else needs the speaker, its next turn, or the end.
+            watch.stop()
+            watch = None
         with self._engine.presence.waiting(speaker.id):
-            return await self._floors.wait(speaker, meeting_id, patience, interruptible=interruptible)
+            return await self._floors.wait(speaker, meeting_id, patience, interruptible=interruptible, watch=watch)
 
     async def end_meeting(self, host_external_id: str, meeting_id: UUID, *, outcome: str | None = None) -> None:
         """End the meeting, or cancel it before its start; every wait in it returns. `outcome` is kept and

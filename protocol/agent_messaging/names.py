@@ -29,6 +29,10 @@ class Names:
 
     async def agents(self, external_ids: Sequence[str]) -> list[IdentityRow]:
         """Give the agents in the order in which they were named."""
+        try:
+            return [self._by_name[name] for name in external_ids]
+        except (KeyError, TypeError):  # one that is not remembered, or no name at all
+            pass
         # What is no external id cannot have been registered, and PostgreSQL could not even be asked about some of it.
         possible = [name for name in external_ids if is_external_id(name)]
         if unknown := {name for name in possible if name not in self._by_name}:

@@ -10,11 +10,11 @@ from agent_messaging.content import encode_metadata
 from agent_messaging.engine import Engine
 from agent_messaging.errors import HandlerNotRegisteredError, InboxFullError, InvalidArgumentError
 from agent_messaging.handling import next_hop
-from agent_messaging.identifiers import new_id
 from agent_messaging.outbox import key_for
 from agent_messaging.sending import first_result, not_to_oneself, stored
 from agent_messaging_db import directory
 from agent_messaging_db.conversations import NewMessage, Sending
+from agent_messaging_db.ids import new_id
 from agent_messaging_db.rows import IdentityRow, MessageKind
 
 M = TypeVar("M")

@@ -5,22 +5,51 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Protocol, TypeAlias
 from uuid import UUID
 
 from agent_messaging.errors import InvalidArgumentError
 from agent_messaging.measures import Counts, Settled
 from agent_messaging.traced_coalescing import coalescer
 from agent_messaging.waiting import Waiting, agent_topic, question_topic
-from agent_messaging_db import conversations, inbox
-from agent_messaging_db.conversations import UNLIMITED, Answering, Limits, OutcomeRow, Sending, Verdict
+from agent_messaging_db import conversations, deliveries, inbox
+from agent_messaging_db.conversations import (
+    UNLIMITED,
+    Answering,
+    Limits,
+    NewMessage,
+    OutcomeRow,
+    Sending,
+    Taken,
+    Verdict,
+)
+from agent_messaging_db.deliveries import ClaimRow
 from agent_messaging_db.keys import Key
 from agent_messaging_db.pool import Connection, Database
 
 Delivery: TypeAlias = tuple[UUID, UUID]  # a message and its recipient
+Claim: TypeAlias = tuple[UUID, int]  # a message and the attempt at it
 
 _SETTLED = {"answered": Settled.ANSWERED, "late": Settled.LATE, "declined": Settled.DECLINED}
+
+
+class Takers(Protocol):
+    """The handlers of this process. What is sent to one of them need not be looked for: it is stored as claimed, and
+    handed over when it is.
+    """
+
+    def reserve(self, agent: UUID, message: UUID) -> Any:
+        """Keep room for a message that is about to be stored; None if there is none, or others come first."""
+        ...
+
+    def hand(self, place: Any, row: ClaimRow) -> None:
+        """It is stored, and claimed by this process."""
+        ...
+
+    def cancel(self, place: Any, message: UUID, *, doubtful: bool) -> None:
+        """It is not to be handed over. `doubtful`: it may be stored as claimed all the same."""
+        ...
 
 
 class Outbox:
@@ -38,15 +67,20 @@ class Outbox:
         process: UUID,
         counts: Counts | None = None,
         limits: Limits = UNLIMITED,
+        takers: Takers | None = None,
+        settled: Callable[[OutcomeRow], None] | None = None,
     ) -> None:
         self._database = database
         self._waiting = waiting
         self._process = process
         self._counts = counts or Counts()
         self._limits = limits
+        self._takers = takers
+        self._tell_settled = settled
         self.send = coalescer(self._send, apart=_key_of, undo=self._unawait)
         self.answer = coalescer(self._answer, apart=_key_of)
         self.outcome = coalescer(self._outcomes)
+        self.finish = coalescer(self._finish)
         self.mark_read = coalescer(self._mark_read, undo=self._unmark)
         self.mark_taken = coalescer(self._mark_taken)
         self.mark_unread = coalescer(self._mark_unread)
@@ -58,6 +92,7 @@ class Outbox:
             self.send,
             self.answer,
             self.outcome,
+            self.finish,
             self.mark_read,
             self.mark_taken,
             self.mark_unread,
@@ -66,21 +101,50 @@ class Outbox:
             await queue.settled()
 
     async def _send(self, batch: Sequence[Sending]) -> list[Verdict]:
-        async def send(connection: Connection, again: bool) -> list[Verdict]:
-            return await conversations.send_messages(connection, batch=batch, again=again, limits=self._limits)
+        places: dict[UUID, Any] = {}
+        if (takers := self._takers) is not None:
+            batch = [self._offered(takers, sending, places) for sending in batch]
+        doubtful = True
 
+        async def send(connection: Connection, again: bool) -> list[Verdict]:
+            nonlocal doubtful
+            verdicts = await conversations.send_messages(
+                connection, batch=batch, again=again, process=self._process, limits=self._limits
+            )
+            doubtful = again  # what an earlier try has stored does not say whose it is
+            return verdicts
+
+        verdicts: list[Verdict] = []
+        taken: Collection[UUID] = ()
         try:
             verdicts = await self._database.run(send)
         finally:
+            if takers is not None and places:
+                taken = _handed(takers, batch, verdicts, places)
+                for message, place in places.items():
+                    takers.cancel(place, message, doubtful=doubtful)
             # Also when the outcome is unknown: waking for nothing is cheap.
-            self._waiting.wake({agent_topic(message.recipient_id) for sending in batch for message in sending.messages})
+            self._waiting.wake(
+                {agent_topic(row.recipient_id) for sending in batch for row in sending.messages if row.id not in taken}
+            )
         self._counts.sends.observe(len(batch))
         for sending, verdict in zip(batch, verdicts, strict=True):
             if verdict.verdict == "sent":
                 for message in sending.messages:
                     self._counts.messages[message.kind] += 1
-            self._counts.refused(verdict.verdict)
+            else:
+                self._counts.refused(verdict.verdict)
         return verdicts
+
+    def _offered(self, takers: Takers, sending: Sending, places: dict[UUID, Any]) -> Sending:
+        messages: list[NewMessage] = []
+        for message in sending.messages:
+            if (place := takers.reserve(message.recipient_id, message.id)) is None:
+                messages.append(message)
+            else:
+                places[message.id] = place
+                messages.append(message._replace(taken=True))
+        return sending._replace(messages=tuple(messages))
 
     def _unawait(self, sending: Sending, _verdict: Verdict) -> None:
         # Whoever asked is gone; the question stands, and its answer is the inbox's.
@@ -95,6 +159,10 @@ class Outbox:
         verdicts: list[Verdict] = []
         try:
             verdicts = await self._database.run(answer)
+            if self._tell_settled is not None:
+                for verdict in verdicts:
+                    if verdict.outcome is not None:
+                        self._tell_settled(verdict.outcome)
         finally:
             askers = {agent_topic(verdict.asker_id) for verdict in verdicts if verdict.asker_id is not None}
             self._waiting.wake({question_topic(row.question_id) for row in batch} | askers)
@@ -110,6 +178,13 @@ class Outbox:
         async with self._database.connection() as connection:
             outcomes = await conversations.get_outcomes(connection, questions=set(batch))
         return [outcomes.get(question) for question in batch]
+
+    async def _finish(self, batch: Sequence[Claim]) -> list[None]:
+        async def finish(connection: Connection, _again: bool) -> None:
+            await deliveries.finish(connection, done=batch, process=self._process)
+
+        await self._database.run(finish)
+        return [None] * len(batch)
 
     async def _mark_read(self, batch: Sequence[Delivery]) -> list[bool]:
         async def mark(connection: Connection, again: bool) -> set[UUID]:
@@ -161,6 +236,37 @@ def key_for(agent: UUID, key: str | None, *payload: object) -> Key | None:
         raise InvalidArgumentError("an idempotency key is 1 to 200 printable characters")
     text = json.dumps(payload, default=str, ensure_ascii=True)
     return Key(agent, key, hashlib.sha256(text.encode()).digest())
+
+
+def _handed(
+    takers: Takers, batch: Sequence[Sending], verdicts: Sequence[Verdict], places: dict[UUID, Any]
+) -> Collection[UUID]:
+    """Hand over what was stored as taken, each into the place that was kept for it; gives which messages."""
+    handed: set[UUID] = set()
+    for sending, verdict in zip(batch, verdicts, strict=False):
+        if verdict.taken:
+            messages = {message.id: message for message in sending.messages}
+            for taken in verdict.taken:
+                takers.hand(places.pop(taken.message_id), _claimed(messages[taken.message_id], taken))
+                handed.add(taken.message_id)
+    return handed
+
+
+def _claimed(message: NewMessage, taken: Taken) -> ClaimRow:
+    return ClaimRow(
+        id=message.id,
+        sender_id=message.sender_id,
+        recipient_id=message.recipient_id,
+        kind=message.kind,
+        content=message.content,
+        metadata=message.metadata,
+        session_id=taken.session_id,
+        meeting_id=None,
+        hop=taken.hop,
+        attempt=1,
+        exhausted=False,
+        reply_by=taken.reply_by,
+    )
 
 
 def _key_of(row: Sending | Answering) -> tuple[UUID, str] | None:

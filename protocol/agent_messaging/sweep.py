@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextvars import Context
 from time import monotonic
 from typing import Any
@@ -19,8 +19,8 @@ from agent_messaging.answering import expire_due
 from agent_messaging.engine import Engine
 from agent_messaging.errors import MeetingNotFoundError
 from agent_messaging.meeting_store import MeetingStore
-from agent_messaging.waiting import agent_topic, meeting_topic, question_topic, topics_of
-from agent_messaging_db import meetings, presence, sync_points, upkeep
+from agent_messaging.waiting import agent_topic, ending_topic, meeting_topic, question_topic, topics_of
+from agent_messaging_db import presence, sync_points, upkeep
 from agent_messaging_db.errors import DatabaseUnavailable
 from agent_messaging_db.pool import Connection
 from agent_messaging_db.sync_points import SyncPoint
@@ -117,14 +117,21 @@ class Sweep:
         self._inboxes = inboxes
         self._engine.waiting.wake_waiters(map(agent_topic, waiting))
         self._engine.waiting.wake_here(map(agent_topic, changed))
-        followed = topics_of("m", topics)
+        await self._follow_meetings({*topics_of("m", topics), *topics_of("e", topics)})
+
+    async def _follow_meetings(self, followed: Collection[UUID]) -> None:
         versions: dict[UUID, int] = {}
-        for batch in _batches(followed):
+        ended: list[UUID] = []
+        for batch in _batches(list(followed)):
             async with self._engine.database.connection() as connection:
-                versions |= await meetings.meeting_versions(connection, meetings=batch)
+                for state in await upkeep.meeting_states(connection, meetings=batch):
+                    versions[state.id] = state.version
+                    if state.ended:
+                        ended.append(state.id)
         changed = [meeting for meeting, version in versions.items() if self._versions.get(meeting) != version]
         self._versions = versions
         self._engine.waiting.wake_here(map(meeting_topic, changed))
+        self._engine.waiting.wake_here(map(ending_topic, ended))
 
 
 def _batches(ids: list[UUID]) -> list[list[UUID]]:

@@ -16,9 +16,9 @@ from agent_messaging.content import checked_text
 from agent_messaging.directory import Directory
 from agent_messaging.engine import Engine
 from agent_messaging.errors import InvalidArgumentError, TokenNotFoundError
-from agent_messaging.identifiers import new_id
 from agent_messaging.models import NewToken, Token, TokenState
 from agent_messaging_db import tokens
+from agent_messaging_db.ids import new_id
 from agent_messaging_db.pool import Connection
 from agent_messaging_db.rows import TokenRow
 

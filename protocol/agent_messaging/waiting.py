@@ -45,8 +45,13 @@ def meeting_topic(meeting: UUID) -> str:
     return f"m{meeting.hex}"
 
 
+def ending_topic(meeting: UUID) -> str:
+    """This meeting has ended."""
+    return f"e{meeting.hex}"
+
+
 def topics_of(kind: str, topics: Iterable[str]) -> list[UUID]:
-    """Give the ids of the topics of one kind: 'a', 'q' or 'm'."""
+    """Give the ids of the topics of one kind: 'a', 'q', 'm' or 'e'."""
     return [UUID(hex=topic[1:]) for topic in topics if topic[0] == kind]
 
 

@@ -22,8 +22,7 @@ MANY = 40
 
 def message(sender: UUID, recipient: UUID, content: int) -> NewMessage:
     kind = MessageKind.ASYNC if content % 2 else MessageKind.ONE_WAY
-    session = uuid4() if kind is MessageKind.ASYNC else None
-    return NewMessage(uuid4(), kind, sender, recipient, str(content), None, session_id=session)
+    return NewMessage(uuid4(), kind, sender, recipient, str(content), None)
 
 
 async def unread(connection: Connection, agent: UUID) -> list[tuple[UUID, str | None]]:
@@ -148,7 +147,7 @@ async def test_of_two_processes_that_answer_in_one_moment_the_second_is_refused(
 
 async def ask(connection: Connection) -> UUID:
     """A question of alice to bob; gives its id."""
-    question = NewMessage(uuid4(), MessageKind.QUESTION, ALICE, BOB, '"?"', None, session_id=uuid4(), reply_seconds=60)
+    question = NewMessage(uuid4(), MessageKind.QUESTION, ALICE, BOB, '"?"', None, reply_seconds=60)
     await conversations.send_messages(connection, batch=[Sending((question,))], again=False)
     return question.id
 

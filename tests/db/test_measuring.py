@@ -10,7 +10,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from agent_messaging_db import depths
+from agent_messaging_db import depths, presence
 from agent_messaging_db.carrier import MOST_ON_THEIR_WAY
 from agent_messaging_db.depths import COUNTED, Depths
 from agent_messaging_db.errors import Conflict, DatabaseUnavailable
@@ -46,7 +46,10 @@ async def hearing(database: Database, dsn: str) -> AsyncGenerator[PostgresWakeup
     async def located() -> str:
         return dsn
 
-    wakeups = PostgresWakeups(database, located, process=uuid4())
+    process = uuid4()
+    async with database.connection() as connection:
+        await presence.renew_lease(connection, process=process, seconds=600)
+    wakeups = PostgresWakeups(database, located, process=process)
     await wakeups.start(heard=lambda _: None, reset=lambda: None)
     try:
         yield wakeups
@@ -111,7 +114,7 @@ async def test_nothing_piles_up_where_wake_ups_do_not_come_back(dsn: str) -> Non
 
 @pytest.mark.requirement("measures:reconnects")
 async def test_each_connection_of_the_listener_is_counted(dsn: str) -> None:
-    async with opened(dsn) as database, hearing(database, dsn) as here:
+    async with opened(dsn) as database, hearing(database, dsn) as here, hearing(database, dsn):
         assert here.counts.connections == 1
         await execute(
             dsn,

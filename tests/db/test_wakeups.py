@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agent_messaging_db import carrier
+from agent_messaging_db import carrier, presence
 from agent_messaging_db.carrier import MAX_PAYLOAD, Carrier
 from agent_messaging_db.nats_wakeups import NatsWakeups
 from agent_messaging_db.wakeups import PostgresWakeups
@@ -194,3 +194,61 @@ async def test_a_listener_that_lost_its_connection_connects_again_without_a_paus
             " WHERE application_name = 'agent-messaging listener' AND datname = current_database()",
         )
         await here.until_resets(2)
+
+
+async def alone(here: Process) -> None:
+    wakeups = here.wakeups
+    assert isinstance(wakeups, PostgresWakeups)
+
+    async def found() -> bool:
+        return wakeups._is_alone
+
+    await eventually(found, within=BOUND)
+
+
+@pytest.mark.requirement("wakeups:alone")
+async def test_a_process_that_is_alone_tells_nobody_until_another_one_comes(dsn: str) -> None:
+    way, payloads = ByPostgres(dsn), list[str]()
+    async with way.overheard(payloads), way.process() as here:
+        await alone(here)
+        here.wakeups.publish([topic("a", 1)])
+        here.wakeups.publish([topic("a", 2)])
+        async with way.process() as there:
+            # It was in the registry before it listened, and hears what was committed as it came.
+            await there.until_topics(2)
+            here.wakeups.publish([topic("a", 3)])
+            await there.until_topics(3)
+            assert sorted(there.topics) == [topic("a", number) for number in (1, 2, 3)]
+            assert there.resets == 1
+    assert sum(topic("a", 1) in payload for payload in payloads) == 1
+
+
+@pytest.mark.requirement("wakeups:alone")
+async def test_what_was_kept_from_nobody_is_forgotten_after_two_looks(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent_messaging_db.wakeups.HEARTBEAT", 0.01)
+    looks = 0
+    look = presence.has_others
+
+    async def looked(*arguments: Any, **options: Any) -> bool:
+        nonlocal looks
+        others = await look(*arguments, **options)
+        looks += 1
+        return others
+
+    monkeypatch.setattr(presence, "has_others", looked)
+    way = ByPostgres(dsn)
+    async with way.process() as here:
+        await alone(here)
+        here.wakeups.publish([topic("a", 1)])
+        seen = looks
+
+        async def forgotten() -> bool:
+            return looks >= seen + 4
+
+        await eventually(forgotten, within=BOUND)
+        async with way.process() as there:
+            here.wakeups.publish([topic("a", 2)])
+            await there.until_topics(1)
+            assert there.topics == [topic("a", 2)]

@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from agent_messaging_db import presence
 from agent_messaging_db.carrier import Carrier
 from agent_messaging_db.nats_wakeups import NatsWakeups, subject_of
 from agent_messaging_db.pool import Database
@@ -110,7 +111,11 @@ class ByPostgres(Way):
     async def carrier(self, kind: type[Carrier] | None = None, listen: str = "") -> AsyncGenerator[Carrier]:
         database = Database(lambda: located(self._dsn), max_size=2, patience=1)
         await database.open()
-        wakeups = (kind or PostgresWakeups)(database, lambda: located(listen or self._dsn), process=uuid4())  # type: ignore[call-arg]
+        process = uuid4()
+        # As every process, it is in the registry before it listens.
+        async with database.connection() as connection:
+            await presence.renew_lease(connection, process=process, seconds=600)
+        wakeups = (kind or PostgresWakeups)(database, lambda: located(listen or self._dsn), process=process)  # type: ignore[call-arg]
         self._databases[wakeups] = database
         try:
             yield wakeups

@@ -14,7 +14,8 @@ import pytest
 
 from agent_messaging import AgentMessaging
 from agent_messaging.errors import ConversationTimeoutError
-from agent_messaging.identifiers import HandleKind, handle, new_id, number_of
+from agent_messaging.identifiers import HandleKind, handle, number_of
+from agent_messaging_db.ids import new_id
 from tests.conftest import connect
 from tests.mcp_server.serving import config_of
 from tests.mcp_server.wire import Headers, SseSession, Wire, bearer, legacy

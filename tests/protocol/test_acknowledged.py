@@ -9,7 +9,7 @@ import pytest
 
 from agent_messaging import DatabaseUnavailableError
 from agent_messaging_db import conversations, sync_points
-from agent_messaging_db.conversations import Limits, Sending, Verdict
+from agent_messaging_db.conversations import Sending, Verdict
 from agent_messaging_db.pool import Connection
 from agent_messaging_db.sync_points import SyncPoint
 from tests.protocol.test_outages import Operator, operator
@@ -46,9 +46,9 @@ async def test_a_send_whose_outcome_was_lost_is_stored_once(dsn: str, monkeypatc
     send = conversations.send_messages
 
     async def sending(
-        connection: Connection, *, batch: Sequence[Sending], again: bool, limits: Limits
+        connection: Connection, *, batch: Sequence[Sending], again: bool, **options: Any
     ) -> list[Verdict]:
-        verdicts = await send(connection, batch=batch, again=again, limits=limits)
+        verdicts = await send(connection, batch=batch, again=again, **options)
         sent.append(again)
         return verdicts
 

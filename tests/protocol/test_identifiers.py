@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agent_messaging.errors import InvalidIdentifierError
-from agent_messaging.identifiers import HandleKind, checked_external_id, handle, new_id, number_of, parse_uuid
+from agent_messaging.identifiers import HandleKind, checked_external_id, handle, number_of, parse_uuid
+from agent_messaging_db.ids import new_id
 
 BIGINT = 2**63 - 1
 

@@ -127,7 +127,7 @@ async def test_each_wait_is_open_until_it_ends_and_ends_for_one_reason() -> None
 @pytest.mark.requirement("measures:wakeups")
 async def test_wake_ups_are_told_of_from_opening_on(dsn: str) -> None:
     assert AgentMessaging[Any]().measures.snapshot().wakeups is None
-    async with opened(dsn, "alice", "bob", sweep_interval=SWEEP_OFF) as sdk:
+    async with opened(dsn, "alice", "bob", sweep_interval=SWEEP_OFF) as sdk, opened(dsn):
         await sdk.async_conversation.send("alice", "bob", "hello")
 
         async def came_back() -> bool:

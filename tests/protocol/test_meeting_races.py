@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import random
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
@@ -149,8 +150,10 @@ class Unlucky:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.lost = 0
-        save = statements.save_meeting
+        for save in (statements.save_meeting, statements.see_turn):
+            monkeypatch.setattr(statements, save.__name__, self._losing(save))
 
+    def _losing(self, save: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def save_and_lose(*arguments: Any, **options: Any) -> Any:
             saved = await save(*arguments, **options)
             if saved is None or self.lost >= 2:
@@ -158,7 +161,7 @@ class Unlucky:
             self.lost += 1
             raise ConnectionResetError("lost")
 
-        monkeypatch.setattr(statements, "save_meeting", save_and_lose)
+        return save_and_lose
 
 
 @pytest.mark.requirement("meeting:unknown-outcome")

@@ -25,6 +25,8 @@ CREATE TABLE agents (
     reads_inbox     boolean NOT NULL DEFAULT false,
     last_seen_at    timestamptz,
     last_call_at    timestamptz,  -- the last call over MCP
+    heard_hop       integer NOT NULL DEFAULT 0,   -- what it was last shown, if nobody's code runs it: the greatest hop among it,
+    heard_at        timestamptz,                  -- and when
     created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at      timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 70);
@@ -53,13 +55,15 @@ CREATE TABLE pairs (
     last_seq  bigint NOT NULL,
     open_low  integer NOT NULL DEFAULT 0,   -- open questions that low_id asked
     open_high integer NOT NULL DEFAULT 0,
+    sync_session  uuid,                     -- the live session of each type, as in `sessions`: found with the lock, not looked for
+    async_session uuid,
     PRIMARY KEY (low_id, high_id),
     CONSTRAINT pair_is_two_agents CHECK (low_id < high_id),
     CONSTRAINT at_most_eight_open_questions CHECK (open_low BETWEEN 0 AND 8 AND open_high BETWEEN 0 AND 8)
 ) WITH (fillfactor = 50);
 
 CREATE TABLE sessions (
-    id         uuid PRIMARY KEY,
+    id         uuid PRIMARY KEY,        -- the id of its first message
     pair_id    bigint NOT NULL,
     low_id     uuid NOT NULL,
     high_id    uuid NOT NULL,
@@ -82,6 +86,7 @@ CREATE TABLE messages (
     metadata     text,
     reply_to     uuid,
     late         boolean NOT NULL DEFAULT false,
+    hop          integer NOT NULL DEFAULT 0,   -- how many messages led to it, each sent because of the one before
     created_at   timestamptz NOT NULL,
     CONSTRAINT only_invitations_are_outside_a_pair CHECK ((kind = 'invitation') = (pair_id IS NULL)),
     CONSTRAINT numbered_within_its_pair CHECK ((pair_id IS NULL) = (seq IS NULL)),
@@ -230,4 +235,11 @@ CREATE TABLE meeting_events (
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (meeting_id, seq),
     CONSTRAINT a_speech_has_words CHECK ((event = 'agent_spoke') = (content IS NOT NULL))
+);
+
+-- Agents and organizations that an operator has silenced. Nearly always empty, and so a look at it costs nearly nothing.
+CREATE TABLE silences (
+    subject_id uuid PRIMARY KEY,   -- of an agent, or of an organization
+    until      timestamptz NOT NULL DEFAULT 'infinity',
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );

@@ -1,6 +1,6 @@
 -- name: send_messages
-SELECT * FROM send_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
-                            $17::int[], $18::int, $19::float8, $20::int, $21::int, $22::float8);
+SELECT * FROM send_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
+                            $19, $20, $21, $22, $23);
 
 -- name: answer_questions
 SELECT * FROM answer_questions($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);

@@ -23,15 +23,17 @@ WITH wanted AS (
     RETURNING d.message_id, d.id, d.attempt
 )
 SELECT m.id, m.sender_id, m.recipient_id, m.kind, m.content, m.metadata, m.session_id, m.meeting_id, m.hop,
-       c.attempt, c.attempt > $4 AS exhausted, q.state AS question_state, q.reply_by
+       c.attempt, c.attempt > $4 AS exhausted, q.reply_by
 FROM (SELECT set_config('synchronous_commit', 'off', true)) AS not_flushed CROSS JOIN claimed c JOIN messages m ON m.id = c.message_id LEFT JOIN questions q ON q.id = m.id
 ORDER BY c.id;
 
 -- name: finish
--- Handled: read. The attempt fences whoever finishes late.
+-- Handled: read. The attempt fences whoever finishes late. Not flushed to disk: one that a crash of the server loses is
+-- handled again.
 UPDATE deliveries d SET read_at = clock_timestamp(), claimed_by = NULL
-FROM (SELECT d.message_id FROM deliveries d JOIN unnest($1::uuid[], $2::int[]) AS n (message_id, attempt)
-      ON n.message_id = d.message_id AND n.attempt = d.attempt
+FROM (SELECT d.message_id FROM (SELECT set_config('synchronous_commit', 'off', true)) AS not_flushed
+      CROSS JOIN unnest($1::uuid[], $2::int[]) AS n (message_id, attempt)
+      JOIN deliveries d ON n.message_id = d.message_id AND n.attempt = d.attempt
       WHERE d.claimed_by = $3 AND d.read_at IS NULL ORDER BY d.message_id FOR UPDATE OF d) n
 WHERE d.message_id = n.message_id;
 

@@ -41,7 +41,7 @@ SELECT FROM meetings WHERE id = $1 FOR UPDATE;
 
 -- name: save_meeting
 -- One transition: the meeting, the members that changed, and its events, if the meeting is still at version $2 and (with $3)
--- nothing has come due since it was read. Clocks that the transition starts run from now. With $41 it is not flushed to disk.
+-- nothing has come due since it was read. Clocks that the transition starts run from now.
 WITH moved AS (
     UPDATE meetings SET
         host_id = $4, phase = $5, reason = $6, outcome = $7, turn = $8, floor = $9, holder_id = $10,
@@ -73,7 +73,24 @@ WITH moved AS (
     INSERT INTO idempotency_keys (agent_id, key, hash, result)
     SELECT $37, $38, $39, moved.id::text FROM moved WHERE $38::text IS NOT NULL
 )
-SELECT floor_deadline, now, CASE WHEN $41 THEN set_config('synchronous_commit', 'off', true) END FROM moved;
+SELECT floor_deadline, now FROM moved;
+
+-- name: see_turn
+-- The transition in which nothing but the floor changes, from offered to seen, under the conditions of save_meeting, and what
+-- has happened after seq $8: it is what a hand-over waits for. Not flushed to disk: that a speaker has seen its turn is nobody's
+-- word; where a crash of the server loses it, the turn is offered still.
+WITH seen AS (
+    UPDATE meetings SET
+        floor = 'seen', seen_seq = $4, version = version + 1, updated_at = clock_timestamp(),
+        floor_deadline = CASE WHEN $5 THEN clock_timestamp() + make_interval(secs => $6) ELSE floor_deadline END
+    WHERE id = $1 AND version = $2 AND holder_id = $7 AND (NOT $3 OR next_due IS NULL OR next_due > clock_timestamp())
+    RETURNING id, floor_deadline, clock_timestamp() AS now
+)
+SELECT s.floor_deadline, s.now, e.meeting_id, e.seq, e.event, e.agent_id, e.turn, e.message_id, e.content, e.metadata, e.data,
+       e.created_at
+FROM (SELECT set_config('synchronous_commit', 'off', true)) AS not_flushed
+CROSS JOIN seen s LEFT JOIN meeting_events e ON e.meeting_id = s.id AND e.seq > $8
+ORDER BY e.seq;
 
 -- name: events_after
 SELECT meeting_id, seq, event, agent_id, turn, message_id, content, metadata, data, created_at

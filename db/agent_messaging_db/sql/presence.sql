@@ -28,3 +28,7 @@ UPDATE agents SET reads_inbox = true WHERE id = $1 AND NOT reads_inbox;
 -- name: forget_processes
 -- Processes whose lease ran out long ago.
 DELETE FROM processes WHERE lease_until < clock_timestamp() - interval '10 minutes';
+
+-- name: has_others
+-- Is a process other than $1 alive?
+SELECT EXISTS (SELECT FROM processes WHERE id <> $1 AND lease_until > clock_timestamp());

@@ -14,8 +14,8 @@ CROSS JOIN LATERAL (
     SELECT count(*) AS turns, max(g.floor_at) AS since FROM meetings g WHERE g.holder_id = a AND g.phase = 'active'
 ) g;
 
--- name: meeting_versions
-SELECT id, version FROM meetings WHERE id = ANY ($1::uuid[]);
+-- name: meeting_states
+SELECT id, version, phase = 'ended' AS ended FROM meetings WHERE id = ANY ($1::uuid[]);
 
 -- name: due_meetings
 SELECT id FROM meetings WHERE phase <> 'ended' AND next_due <= clock_timestamp() ORDER BY next_due LIMIT $1;

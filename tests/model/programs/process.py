@@ -16,7 +16,7 @@ from uuid import UUID
 
 import time_machine
 
-from agent_messaging.identifiers import new_id
+from agent_messaging_db.ids import new_id
 from tests.model.processes import Call, LocalProcess
 
 
