@@ -63,12 +63,13 @@ class Proxy:
         """How many there are now whose `application_name` begins with `only`."""
         return len(self._chosen(only))
 
-    def freeze(self, *, only: str = "", new: bool = False) -> int:
+    def freeze(self, *, only: str = "", but: str | None = None, new: bool = False) -> int:
         """From now on the connections that are open carry nothing, and are not closed either; gives how many they are.
 
-        `only`: those whose `application_name` begins with it. `new`: those opened from now on as well, until `thaw`.
+        `only`: those whose `application_name` begins with it. `but`: those whose name this is not. `new`: those opened
+        from now on as well, until `thaw`.
         """
-        chosen = [link for link in self._chosen(only) if link.flow.is_set()]
+        chosen = [link for link in self._chosen(only) if link.flow.is_set() and link.session.application != but]
         for link in chosen:
             link.flow.clear()
         self.fired[Fault.FREEZE] += len(chosen)

@@ -35,7 +35,7 @@ TURN_REACH = 2.0
 ENOUGH_WAITS = 100
 ENOUGH_TURNS = 20
 """How many a figure rests on at least: so many waits a fault, all clients together, and so many turns."""
-FROZEN = (Fault.LISTEN_FROZEN, Fault.ALL_FROZEN)
+FROZEN = (Fault.LISTEN_FROZEN, Fault.POOL_FROZEN, Fault.ALL_FROZEN)
 HEAD = ("fault", "sweep", "client", "fired", "waits", "unfinished", "called again", "p50", "p99", "max", "reach", "")
 
 

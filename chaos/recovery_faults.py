@@ -24,6 +24,7 @@ class Fault(StrEnum):
     STARTED_AGAIN = "process killed, calls again in a new one"
     LISTEN_KILLED = "LISTEN connections killed"
     LISTEN_FROZEN = "LISTEN connections frozen"
+    POOL_FROZEN = "all connections frozen but LISTEN"
     ALL_FROZEN = "all connections frozen"
     RESTARTED = "PostgreSQL restarted (immediate)"
 
@@ -34,6 +35,7 @@ REACH = {
     Fault.STARTED_AGAIN: 2.0,
     Fault.LISTEN_KILLED: 0.5,
     Fault.LISTEN_FROZEN: 4.0,
+    Fault.POOL_FROZEN: 4.0,
     Fault.ALL_FROZEN: 4.0,
     Fault.RESTARTED: 5.0,
 }
@@ -44,6 +46,7 @@ SPREAD = {
     Fault.STARTED_AGAIN: 0.3,
     Fault.LISTEN_KILLED: 0.1,
     Fault.LISTEN_FROZEN: 1.0,
+    Fault.POOL_FROZEN: 1.0,
     Fault.ALL_FROZEN: 1.0,
     Fault.RESTARTED: 0.5,
 }
@@ -77,6 +80,8 @@ class Strike:
                 await self._terminate_listeners()
             case Fault.LISTEN_FROZEN:
                 self._now(self.group.proxy.freeze(only=LISTENER))
+            case Fault.POOL_FROZEN:
+                self._now(self.group.proxy.freeze(but=LISTENER))
             case Fault.ALL_FROZEN:
                 self._now(self.group.proxy.freeze())
             case Fault.RESTARTED:

@@ -5,18 +5,24 @@ driver's errors.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
+from contextvars import Context
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
 from asyncpg.exceptions import ClientConfigurationError
 
-from agent_messaging_db import pooler, sync_points, tracing
+from agent_messaging_db import frozen, pooler, sync_points, tracing
 from agent_messaging_db.errors import AddressError, Conflict, DatabaseUnavailable
+from agent_messaging_db.frozen import Exchange, NotedConnection
 from agent_messaging_db.sync_points import SyncPoint
+
+logger = logging.getLogger("agent_messaging.pool")
 
 Connection: TypeAlias = "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]"
 Result = TypeVar("Result")
@@ -33,6 +39,7 @@ PLANNING = (
 )
 LAST_MOMENT = 0.5  # for what is under way on a connection that is no longer trusted
 
+_WATCHING = {"application_name": "agent-messaging watch"}
 # Nothing was committed and the same call may succeed at once.
 _TRY_AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 # The server or the way to it is gone, is starting or stopping, or has no room.
@@ -82,6 +89,8 @@ async def connect(dsn: str, **options: Any) -> asyncpg.Connection[Any]:
         async with asyncio.timeout(CONNECT_TIMEOUT):
             if await pooler.is_direct(connection):
                 await connection.execute(PLANNING)
+                if type(connection) is NotedConnection:  # to `isinstance`, the driver's connections are all alike
+                    connection.exchange.backend = connection.get_server_pid()
                 return connection
             if await pooler.keeps_statements(connection):
                 return connection
@@ -126,7 +135,8 @@ class Database:
         self._patience = patience
         self._outage = outage
         self._pool: asyncpg.Pool[Any] | None = None
-        self._borrowed: set[Connection] = set()
+        self._borrowed: dict[Connection, Exchange] = {}
+        self._watching: asyncio.Task[None] | None = None
         self.errors = DatabaseErrors()
 
     @property
@@ -145,6 +155,7 @@ class Database:
             min_size=0,  # below any other the driver fills it up unasked, and logs a traceback for each try that fails
             max_size=self._max_size,
             connect=self._connect,
+            connection_class=NotedConnection,
             reset=_keep_state,
             max_inactive_connection_lifetime=60.0,
         )
@@ -159,11 +170,16 @@ class Database:
         except _OUTAGE as error:
             raise self._unavailable(error) from error
         self._pool = pool
+        # It outlives the call that opens the pool, and is no part of what that was doing.
+        watching = self._watch_for_ever(pool)
+        self._watching = asyncio.create_task(watching, name="agent-messaging pool", context=Context())
 
     async def close(self) -> None:
         """Close the pool; what is still running gets a moment to finish."""
         if (pool := self._pool) is not None:
             self._pool = None
+            if self._watching is not None:
+                self._watching.cancel()
             try:
                 async with asyncio.timeout(5):
                     await pool.close()
@@ -176,10 +192,16 @@ class Database:
         if self._pool is None:
             raise self._outage("the database is not open")
         connection: Connection | None = None
+        exchange = Exchange()
+        returned_at = 0.0
         try:
             async with self._pool.acquire() as connection:
-                self._borrowed.add(connection)
-                yield connection
+                self._borrowed[connection] = exchange = frozen.exchange_of(connection)
+                try:
+                    yield connection
+                finally:
+                    # Giving back one on which a statement was cancelled waits for the server too.
+                    exchange.since = returned_at = monotonic()
         except DatabaseUnavailable as error:
             raise self._located_nowhere(error) from error
         except _CONFLICT as error:
@@ -193,9 +215,11 @@ class Database:
             self.errors.other += 1
             raise
         finally:
-            # Only here: giving a frozen connection back waits for the server too.
+            # Only here: whoever gives a frozen connection back still waits on it.
             if connection is not None:
-                self._borrowed.discard(connection)
+                self._borrowed.pop(connection, None)
+                if exchange.since == returned_at:  # the next one may be using it already
+                    exchange.since = 0.0
 
     async def doubt(self) -> None:
         """Trust no connection that is open now: the way to the database seems to carry nothing any more.
@@ -213,9 +237,23 @@ class Database:
             self._pool.terminate()
 
     def _end(self, borrowed: Iterable[Connection]) -> None:
-        for connection in self._borrowed.intersection(borrowed):
+        for connection in self._borrowed.keys() & set(borrowed):
             with suppress(asyncpg.InterfaceError):  # it has just been given back
                 connection.terminate()
+
+    async def _watch_for_ever(self, pool: asyncpg.Pool[Any]) -> None:
+        while True:
+            await asyncio.sleep(frozen.LOOK_EVERY)
+            if lost := await frozen.lost(tuple(self._borrowed.values()), self._watch_from, patience=self._patience):
+                logger.warning(
+                    "connections to the database carry nothing any more and are replaced",
+                    extra={"connections": len(lost)},
+                )
+                await pool.expire_connections()  # the idle ones have most likely frozen too
+                self._end([connection for connection, exchange in self._borrowed.items() if exchange in lost])
+
+    async def _watch_from(self) -> asyncpg.Connection[Any]:
+        return await connect(await self._locate(), statement_cache_size=0, server_settings=_WATCHING)
 
     async def run(
         self, work: Callable[[Connection, bool], Awaitable[Result]], *, patience: float | None = None

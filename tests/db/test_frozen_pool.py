@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from time import monotonic
+from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import pytest
 
-from agent_messaging_db import pool
+from agent_messaging_db import frozen, pool
 from agent_messaging_db.errors import DatabaseUnavailable
+from agent_messaging_db.frozen import NotedConnection
 from agent_messaging_db.pool import Connection, Database
 from agent_messaging_db.wakeups import PostgresWakeups
 from chaos.proxy import Proxy, proxied
 from chaos.proxy_link import Fault
-from tests.conftest import execute
+from tests.conftest import connect, execute
+from tests.db.pooler import pooled
 from tests.protocol.world import eventually
 
 BOUND = 20.0
@@ -170,3 +177,143 @@ async def test_a_pool_that_lost_its_connections_tries_nothing_unasked_and_logs_n
         await database.run(seven)
     await database.close()
     assert not [record for record in caplog.records if record.exc_info]
+
+
+@pytest.fixture
+def watched_closely(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes longer than an instant is asked about."""
+    monkeypatch.setattr(frozen, "LOOK_EVERY", 0.02)
+    monkeypatch.setattr(frozen, "LONG", 0.05)
+
+
+@asynccontextmanager
+async def all_idle(database: Database, many: int) -> AsyncGenerator[None]:
+    """A pool that has opened so many connections, none of them in use."""
+    await database.open()
+    async with AsyncExitStack() as stack:
+        for _ in range(many):
+            await stack.enter_async_context(database.connection())
+    try:
+        yield
+    finally:
+        await database.close()
+
+
+@pytest.mark.requirement("outage:frozen-pool")
+@pytest.mark.usefixtures("watched_closely")
+async def test_where_only_the_pool_froze_what_hangs_is_made_again_once_on_a_new_connection(dsn: str) -> None:
+    tried: list[bool] = []
+
+    async def work(connection: Connection, again: bool) -> int:
+        tried.append(again)
+        return await connection.fetchval("SELECT 7")
+
+    async with proxied(dsn) as proxy, all_idle(database := located(proxy.dsn), 3):
+        proxy.freeze()
+        async with asyncio.timeout(BOUND):
+            assert await database.run(work) == 7
+        assert tried == [False, True], "the other idle ones, frozen too, are not tried one after the other"
+        proxy.thaw()
+
+
+@pytest.mark.requirement("outage:frozen-pool")
+@pytest.mark.usefixtures("watched_closely")
+async def test_a_statement_that_the_server_works_on_is_left_alone_and_a_reply_that_froze_is_not_waited_for(
+    dsn: str,
+) -> None:
+    located, asked = asyncio.Semaphore(0), 3
+    tried: list[bool] = []
+
+    async def lock(connection: Connection, again: bool) -> str:
+        tried.append(again)
+        return await connection.execute("SELECT pg_advisory_xact_lock(7)")
+
+    async with proxied(dsn) as proxy, connect(dsn) as other:
+
+        async def locate() -> str:
+            located.release()
+            return proxy.dsn
+
+        async with all_idle(database := Database(locate, max_size=4, patience=10), 1):
+            await located.acquire()
+            await other.execute("SELECT pg_advisory_lock(7)")
+            locking = asyncio.create_task(database.run(lock))
+            async with asyncio.timeout(BOUND):
+                for _ in range(asked):
+                    await located.acquire()
+                assert tried == [False]
+                proxy.freeze()
+                await other.execute("SELECT pg_advisory_unlock(7)")
+                assert await locking == "SELECT 1"
+        assert tried == [False, True]
+
+
+@pytest.mark.requirement("outage:frozen-pool")
+@pytest.mark.usefixtures("watched_closely")
+async def test_where_nobody_can_tell_a_statement_has_as_long_as_a_call_has_patience(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frozen, "ANSWER", 0.1)
+
+    async def seven(connection: Connection, _again: bool) -> int:
+        return await connection.fetchval("SELECT 7")
+
+    async with proxied(dsn) as proxy, all_idle(database := located(proxy.dsn, patience=0.5), 1):
+        proxy.freeze(new=True)
+        before = proxy.connections
+        async with asyncio.timeout(BOUND):
+            with pytest.raises(DatabaseUnavailable):
+                await database.run(seven)
+        assert proxy.connections > before + 1, "it was asked about more than once"
+        proxy.thaw()
+
+
+@pytest.mark.requirement("outage:frozen-pool")
+async def test_a_call_that_is_cancelled_where_only_the_pool_froze_ends(dsn: str) -> None:
+    async def seven(connection: Connection, _again: bool) -> int:
+        return await connection.fetchval("SELECT 7")
+
+    async with proxied(dsn) as proxy, all_idle(database := located(proxy.dsn), 1):
+        proxy.freeze()
+        hanging = asyncio.create_task(database.run(seven))
+        await eventually(lambda: withheld(proxy))
+        hanging.cancel()
+        async with asyncio.timeout(BOUND):
+            await asyncio.wait([hanging])
+
+
+async def noted(dsn: str) -> Any:
+    return await pool.connect(dsn, connection_class=NotedConnection)
+
+
+@pytest.mark.requirement("outage:frozen-pool")
+async def test_what_was_answered_while_the_server_was_asked_is_not_taken_for_lost(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frozen, "LONG", 0)
+    connection = await noted(dsn)
+    exchange = connection.exchange
+    exchange.since = since = monotonic() - 1
+
+    async def read_meanwhile() -> asyncpg.Connection[Any]:
+        exchange.since = 0.0
+        return await asyncpg.connect(dsn)
+
+    async def not_read() -> asyncpg.Connection[Any]:
+        return await asyncpg.connect(dsn)
+
+    assert await frozen.lost([exchange], not_read, patience=BOUND) == [exchange]
+    assert await frozen.lost([exchange], read_meanwhile, patience=BOUND) == []
+    exchange.since = since
+    await connection.close()
+    assert await frozen.lost([exchange], not_read, patience=BOUND) == [exchange], "its server process has gone"
+
+
+@pytest.mark.requirement("outage:frozen-pool")
+async def test_behind_a_pooler_nobody_can_tell_so_nobody_is_asked(dsn: str) -> None:
+    async with pooled(dsn, size=1) as pooler:
+        behind, direct = await noted(pooler.dsn), await noted(dsn)
+        assert behind.exchange.backend == 0
+        assert direct.exchange.backend == await direct.fetchval("SELECT pg_backend_pid()")
+        behind.terminate()
+        await direct.close()

@@ -10,14 +10,14 @@ from typing import Any
 import anyio
 import pytest
 
-from agent_messaging import AgentMessagingError, InboxFullError, InvalidSessionStateError
+from agent_messaging import InboxFullError, InvalidSessionStateError
 from tests.conftest import connect
 from tests.hostile.noise import LARGE, Noise, noisy
 from tests.hostile.noisy import answers, asked
 from tests.mcp_server.serving import serving, tokens_of
 from tests.mcp_server.wire import Wire
 from tests.promises import kept, tries
-from tests.protocol.world import opened
+from tests.protocol.world import eventually, opened
 
 MOST_WAITS = 16
 QUESTIONS = 10
@@ -85,6 +85,13 @@ async def test_beside_waits_and_floods_in_the_same_program_neighbours_are_served
             except (InboxFullError, InvalidSessionStateError) as limit:
                 refused.append(type(limit).__name__)
 
+        async def one_more_is_refused() -> bool:
+            try:
+                await sdk.async_conversation.send("mallory", "victim", "one more")
+            except InboxFullError:
+                return True
+            return False
+
         for number in range(total):
             tasks.start_soon(noise, number)
         with anyio.fail_after(200):
@@ -94,8 +101,8 @@ async def test_beside_waits_and_floods_in_the_same_program_neighbours_are_served
                 assert await sdk.sync_conversation.send_and_wait("alice", "bob", -1 - number, 60) == "yes"
             while len(refused) < total / 3:  # noqa: ASYNC110 - it has no event
                 await asyncio.sleep(0.05)
-            with pytest.raises(AgentMessagingError):
-                await sdk.async_conversation.send("mallory", "victim", "one more")
+            # How full an inbox is may be known a second late, and the flood may still be on its way.
+            await eventually(one_more_is_refused)
         tasks.cancel_scope.cancel()
     assert {"InboxFullError", "InvalidSessionStateError"} <= set(refused) or total < 600
     kept("R17", "waits and floods of one agent in a program", tried=total, refused=len(refused))

@@ -181,7 +181,7 @@ async def test_no_credential_reaches_the_log_however_it_is_sent(dsn: str) -> Non
             await client.get(f"{address}/{SECRET}?{SECRET}", headers={"Host": SECRET, "Origin": f"https://{SECRET}"})
     assert urlsplit(address).port
     assert any(line["event"] == "access" for line in lines.objects())
-    assert token.rpartition("_")[2] not in lines.getvalue()
+    assert token.split("_", 2)[2] not in lines.getvalue()
     # The path of a request is told, as it is what somebody looks for in these lines; its query is not.
     assert [line for line in lines.objects() if SECRET in str(line) and line.get("path") != f"/{SECRET}"] == []
 

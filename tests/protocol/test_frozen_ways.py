@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from agent_messaging import AgentMessaging
 from chaos.proxy import Proxy, proxied
@@ -49,8 +50,32 @@ async def test_waits_end_although_every_connection_froze_with_the_sweep_off(dsn:
         async with asyncio.timeout(BOUND):
             answers, pages = await asyncio.gather(*asking), await asyncio.gather(*reading)
         assert proxy.fired[Fault.WITHHELD] > 0
+        proxy.thaw()
         broken = sum(answer != "yes" for answer in answers) + sum(not page.items for page in pages)
         kept("R6", "every connection of a waiting process frozen, sweep off", tried=PAIRS, broken=broken)
+
+
+@pytest.mark.requirement("outage:frozen-pool")
+async def test_calls_and_waits_go_on_although_every_connection_froze_but_the_one_that_listens(dsn: str) -> None:
+    options = {"sweep_interval": SWEEP_OFF, "default_conversation_timeout": 60}
+    async with (
+        opened(dsn, "alice", "bob", **options) as peer,
+        frozen_later(dsn, listen_database_url=SecretStr(dsn), **options) as (proxy, sdk),
+    ):
+        await asyncio.gather(*(sdk.inbox.page("alice") for _ in range(4)))
+        asking = asyncio.create_task(sdk.sync_conversation.send_and_wait("alice", "bob", "?"))
+        await eventually(lambda: question_is_open(peer, "bob"))
+        proxy.freeze()
+        await peer.sync_conversation.reply("bob", "alice", "yes")
+        async with asyncio.timeout(BOUND):
+            sent = asyncio.gather(*(sdk.async_conversation.send("alice", "bob", number) for number in range(4)))
+            answer = await asking
+            await sent
+        assert proxy.fired[Fault.WITHHELD] > 0
+        proxy.thaw()
+        got = await peer.async_conversation.get_unread_messages("bob")
+        broken = (answer != "yes") + (sorted(got) != list(range(4)))
+        kept("R6", "every connection of a waiting process frozen but the one that listens", tried=5, broken=broken)
 
 
 @pytest.mark.requirement("outage:frozen")

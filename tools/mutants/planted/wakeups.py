@@ -7,8 +7,57 @@ from tools.mutants.mutant import Mutant
 _WAITING = "protocol/agent_messaging/waiting.py"
 _WAKEUPS = "db/agent_messaging_db/wakeups.py"
 _CARRIER = "db/agent_messaging_db/carrier.py"
+_POOL = "db/agent_messaging_db/pool.py"
+_FROZEN = "db/agent_messaging_db/frozen.py"
 
 MUTANTS = (
+    Mutant(
+        name="a-frozen-pool-goes-unnoticed",
+        promise="R6",
+        sentence="Where only connections of the pool froze, a call lasts until the driver gives up, twice perhaps.",
+        file=_POOL,
+        old="            if lost := await frozen.lost(tuple(self._borrowed.values()),",
+        new="            if lost := await frozen.lost((),",
+        caught_by=(
+            "tests/db/test_frozen_pool.py::"
+            "test_where_only_the_pool_froze_what_hangs_is_made_again_once_on_a_new_connection",
+        ),
+    ),
+    Mutant(
+        name="frozen-ones-that-are-idle-are-kept",
+        promise="R6",
+        sentence="A call hangs on one frozen connection of the pool after the other.",
+        file=_POOL,
+        old="                await pool.expire_connections()  # the idle ones have",
+        new="                pass  # the idle ones have",
+        caught_by=(
+            "tests/db/test_frozen_pool.py::"
+            "test_where_only_the_pool_froze_what_hangs_is_made_again_once_on_a_new_connection",
+        ),
+    ),
+    Mutant(
+        name="whatever-takes-long-is-taken-for-frozen",
+        promise="R6",
+        sentence="A statement that has to wait for another one is ended, and made again, for ever.",
+        file=_FROZEN,
+        old="        OR activity.state LIKE 'idle%' AND activity",
+        new="        OR activity",
+        caught_by=(
+            "tests/db/test_frozen_pool.py::"
+            "test_a_statement_that_the_server_works_on_is_left_alone_and_a_reply_that_froze_is_not_waited_for",
+        ),
+    ),
+    Mutant(
+        name="an-answer-that-was-not-read-yet-is-taken-for-lost",
+        promise="R6",
+        sentence="What was answered while a handler kept the event loop is made again.",
+        file=_FROZEN,
+        old="    return [exchange for exchange in found if exchange.since == asked[exchange]]\n",
+        new="    return found\n",
+        caught_by=(
+            "tests/db/test_frozen_pool.py::test_what_was_answered_while_the_server_was_asked_is_not_taken_for_lost",
+        ),
+    ),
     Mutant(
         name="wake-up-forgotten-after-the-look",
         promise="R5",
