@@ -23,7 +23,7 @@ _STATES = {
 
 
 class NewMessage(NamedTuple):
-    """A message to one recipient; the fields are the columns of `send_messages`, in its order.
+    """A message to one recipient.
 
     `hop`: how many messages led to it (None: what the sender was shown is to tell). `taken`: the sending process has a
     handler with room for it.
@@ -72,7 +72,7 @@ class Sending(NamedTuple):
 
 
 class Answering(NamedTuple):
-    """An answer to a question, or a decline of it; the fields are the columns of `answer_questions`, in its order."""
+    """An answer to a question, or a decline of it."""
 
     question_id: UUID
     id: UUID
@@ -165,24 +165,21 @@ async def send_messages(
     them asks too much: nothing of the batch was stored then.
     """
     operations = [number for number, sending in enumerate(batch) for _ in sending.messages]
-    columns: Iterable[tuple[Any, ...]] = zip(
-        *(message for sending in batch for message in sending.messages), strict=True
-    )
-    ids, kinds, senders, recipients, contents, metadata, reply_seconds, awaited_by, hops, taken = columns
+    messages = [message for sending in batch for message in sending.messages]
     keys = [(number, sending.key, sending.result) for number, sending in enumerate(batch) if sending.key is not None]
     found = await connection.fetch(
         _SQL["send_messages"],
         operations,
-        ids,
-        kinds,
-        senders,
-        recipients,
-        contents,
-        _unless_all(metadata, None),
-        _unless_all(reply_seconds, None),
-        _unless_all(awaited_by, None),
-        _unless_all(hops, 0),
-        _unless_all(taken, None),
+        [message.id for message in messages],
+        [message.kind for message in messages],
+        [message.sender_id for message in messages],
+        [message.recipient_id for message in messages],
+        [message.content for message in messages],
+        _unless_all(None, [message.metadata for message in messages]),
+        _unless_all(None, [message.reply_seconds for message in messages]),
+        _unless_all(None, [message.awaited_by for message in messages]),
+        _unless_all(0, [message.hop for message in messages]),
+        _unless_all(None, [message.taken for message in messages]),
         process,
         *_columns_of(keys),
         again,
@@ -211,17 +208,15 @@ async def send_messages(
 
 async def answer_questions(connection: Connection, *, batch: Sequence[Answering], again: bool) -> list[Verdict]:
     """Settle a batch of questions in one statement, each row by itself."""
-    columns: Iterable[tuple[Any, ...]] = zip(*batch, strict=True)
-    questions, ids, kinds, senders, contents, metadata, _ = columns
     keys = [(number, row.key, str(row.id)) for number, row in enumerate(batch, 1) if row.key is not None]
     found = await connection.fetch(
         _SQL["answer_questions"],
-        questions,
-        ids,
-        kinds,
-        senders,
-        contents,
-        _unless_all(metadata, None),
+        [row.question_id for row in batch],
+        [row.id for row in batch],
+        [row.kind for row in batch],
+        [row.sender_id for row in batch],
+        [row.content for row in batch],
+        _unless_all(None, [row.metadata for row in batch]),
         *_columns_of(keys),
         again,
     )
@@ -232,9 +227,9 @@ async def answer_questions(connection: Connection, *, batch: Sequence[Answering]
     return [verdicts[number] for number in range(1, len(batch) + 1)]
 
 
-def _unless_all(column: tuple[Any, ...], usual: object) -> tuple[Any, ...]:
+def _unless_all(usual: object, column: list[Any]) -> list[Any]:
     # The statements take an empty column for one that is all as usual: it need not be written nor read.
-    return () if column.count(usual) == len(column) else column
+    return [] if column.count(usual) == len(column) else column
 
 
 def _columns_of(keys: Sequence[tuple[int, Key, str]]) -> tuple[list[Any], ...]:

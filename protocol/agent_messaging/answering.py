@@ -36,6 +36,9 @@ from agent_messaging_db.sync_points import SyncPoint
 
 M = TypeVar("M")
 
+# Subscribing a generic model takes longer than making one.
+_Answer = Answer[Any]
+
 LOOPED = "its handler wrote on in a loop and was refused"
 BATCH = 500  # questions that expire in one statement
 
@@ -186,7 +189,7 @@ def outcome_of(engine: Engine[M], outcome: OutcomeRow, answerer: str) -> Answer[
     name = handle(HandleKind.QUESTION, outcome.number)
     match outcome.state:
         case QuestionState.ANSWERED:
-            return Answer[Any].model_construct(
+            return _Answer.model_construct(
                 question_id=outcome.id,
                 handle=name,
                 message_id=outcome.answer_id,

@@ -13,6 +13,9 @@ from agent_messaging_db.rows import MessageRow, SessionType
 
 M = TypeVar("M")
 
+# Subscribing a generic model takes longer than making one.
+_Message = Message[Any]
+
 MOST = 2**31 - 2
 
 
@@ -31,7 +34,7 @@ def message_from(row: MessageRow, content: M, names: dict[Any, str]) -> Message[
     """Make the model of a stored message. Its content was validated as it was decoded, so it is not validated
     again.
     """
-    return Message[Any].model_construct(
+    return _Message.model_construct(
         id=row.id,
         sender=names.get(row.sender_id, str(row.sender_id)),
         recipient=names.get(row.recipient_id, str(row.recipient_id)),

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
+from agent_messaging import tracing
 from agent_messaging.clock import Clock
 from agent_messaging.config import Config
 from agent_messaging.content import Codec
@@ -82,6 +83,7 @@ class Engine(Generic[M]):
         """Connect, bring the schema up to date, begin to listen. Raises DatabaseUnavailableError,
         ConfigurationError.
         """
+        tracing.look()
         try:
             await self.database.open()
             async with self.database.connection() as connection:

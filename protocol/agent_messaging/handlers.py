@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from contextvars import Context
 from typing import Any, Generic, TypeVar
@@ -107,9 +107,9 @@ class Handlers(Generic[M]):
         engine.takers = self
 
     @property
-    def agents(self) -> list[UUID]:
+    def agents(self) -> Collection[UUID]:
         """The agents that have a handler here."""
-        return list(self._desks)
+        return self._desks.keys()
 
     def register(self, agent_external_id: str) -> Callable[[Handler[M]], Handler[M]]:
         """Make the decorator that registers a handler; see AgentMessaging.register_handler."""

@@ -23,6 +23,9 @@ from agent_messaging_db.rows import IdentityRow, MeetingPhase, MessageKind, Ques
 
 M = TypeVar("M")
 
+# Subscribing a generic model takes longer than making one.
+_InboxItem = InboxItem[Any]
+
 MOST_ITEMS = 1000
 _KINDS = {
     MessageKind.ONE_WAY: InboxItemKind.MESSAGE,
@@ -230,7 +233,7 @@ class Inbox(Generic[M]):
             name = handle(HandleKind.MEETING, row.meeting_number)
         elif row.question_number is not None:
             name = handle(HandleKind.QUESTION, row.question_number)
-        return InboxItem[Any].model_construct(
+        return _InboxItem.model_construct(
             kind=kind,
             message_id=row.id,
             handle=name,
@@ -269,7 +272,7 @@ def _listed(items: Iterable[InboxItem[M] | UUID]) -> list[InboxItem[M] | UUID]:
 
 
 def _turn_item(turn: TurnRow, names: dict[UUID, str]) -> InboxItem[Any]:
-    return InboxItem[Any].model_construct(
+    return _InboxItem.model_construct(
         kind=InboxItemKind.TURN,
         handle=handle(HandleKind.MEETING, turn.meeting_number),
         sender=names.get(turn.host_id),

@@ -32,6 +32,11 @@ from agent_messaging_db.rows import EndReason, EventRow, MeetingEvent, MeetingPh
 
 M = TypeVar("M")
 
+# Subscribing a generic model takes longer than making one.
+_MeetingMessage = MeetingMessage[Any]
+_Speech = Speech[Any]
+_TurnSignal = TurnSignal[Any]
+
 _REASONS = {
     WaitReason.ATTENDANCE: "to attend",
     WaitReason.START: "to start the meeting",
@@ -60,7 +65,7 @@ class MeetingViews(Generic[M]):
         ending = (
             None if meeting.reason is None else MeetingEnding(reason=EndReason(meeting.reason), outcome=meeting.outcome)
         )
-        return TurnSignal[Any].model_construct(
+        return _TurnSignal.model_construct(
             reason="meeting_ended" if ended else "your_turn",
             meeting_id=meeting.id,
             handle=handle(HandleKind.MEETING, meeting.number),
@@ -126,7 +131,7 @@ class MeetingViews(Generic[M]):
     def message(self, event: EventRow, names: Mapping[UUID, str]) -> MeetingMessage[M]:
         spoken = event.event is MeetingEvent.AGENT_SPOKE
         agent = None if event.agent_id is None else names[event.agent_id]
-        return MeetingMessage[Any].model_construct(
+        return _MeetingMessage.model_construct(
             meeting_id=event.meeting_id,
             seq=event.seq,
             turn=event.turn,
@@ -183,7 +188,7 @@ class MeetingViews(Generic[M]):
         return await self._names((), [member.agent_id for member in moment.state.members])
 
     def _speech(self, event: EventRow, names: Mapping[UUID, str]) -> Speech[M]:
-        return Speech[Any].model_construct(
+        return _Speech.model_construct(
             speaker=names[cast("UUID", event.agent_id)],
             turn=event.turn,
             seq=event.seq,

@@ -39,6 +39,11 @@ class Takers(Protocol):
     handed over when it is.
     """
 
+    @property
+    def agents(self) -> Collection[UUID]:
+        """The agents that have a handler here."""
+        ...
+
     def reserve(self, agent: UUID, message: UUID) -> Any:
         """Keep room for a message that is about to be stored; None if there is none, or others come first."""
         ...
@@ -102,7 +107,7 @@ class Outbox:
 
     async def _send(self, batch: Sequence[Sending]) -> list[Verdict]:
         places: dict[UUID, Any] = {}
-        if (takers := self._takers) is not None:
+        if (takers := self._takers) is not None and takers.agents:
             batch = [self._offered(takers, sending, places) for sending in batch]
         doubtful = True
 

@@ -57,9 +57,20 @@ def _sdk_is_there() -> bool:
 INSTALLED = _sdk_is_there()
 
 
+_on = False
+
+
+def look() -> None:
+    """See whether the program has set up OpenTelemetry: as an SDK object is opened, since on every call that would cost
+    more than much of what the call does.
+    """
+    global _on
+    _on = INSTALLED and not isinstance(_api().get_tracer_provider(), _api().ProxyTracerProvider)
+
+
 def is_on() -> bool:
-    """Is the SDK there, and has the program set it up?"""
-    return INSTALLED and not isinstance(_api().get_tracer_provider(), _api().ProxyTracerProvider)
+    """Was OpenTelemetry set up when an SDK object was opened last?"""
+    return _on
 
 
 @cache

@@ -168,6 +168,58 @@ BEGIN
 END $$;
 
 
+-- Does anything wait for an agent's handler that nobody has claimed?
+CREATE FUNCTION has_claimable(p_agent uuid) RETURNS boolean
+LANGUAGE sql STABLE AS $$
+    SELECT EXISTS (
+        SELECT FROM deliveries d
+        WHERE d.recipient_id = p_agent AND d.read_at IS NULL AND d.dead_at IS NULL AND d.claimed_by IS NULL
+          AND d.kind IN ('one_way', 'async', 'question', 'invitation'))
+$$;
+
+
+-- Store one message that is new: what send_messages does with many, in statements that a server begins in a third of the time.
+-- Says what a message that is taken has become of.
+CREATE FUNCTION store_message(
+    p_id uuid, p_kind text, p_sender uuid, p_recipient uuid, p_content text, p_metadata text, p_reply_seconds double precision,
+    p_awaited_by uuid, p_hop int, p_takes boolean, p_process uuid,
+    OUT is_taken boolean, OUT session_id uuid, OUT reply_by timestamptz
+) LANGUAGE plpgsql AS $$
+DECLARE
+    v_low uuid := least(p_sender, p_recipient);
+    v_high uuid := greatest(p_sender, p_recipient);
+    v_pair bigint;
+    v_seq bigint;
+BEGIN
+    INSERT INTO pairs AS p (low_id, high_id, last_seq, open_low, open_high, sync_session, async_session)
+    VALUES (v_low, v_high, 1, (p_kind = 'question' AND p_sender = v_low)::int, (p_kind = 'question' AND p_sender = v_high)::int,
+            CASE p_kind WHEN 'question' THEN p_id END, CASE p_kind WHEN 'async' THEN p_id END)
+    ON CONFLICT (low_id, high_id) DO UPDATE
+        SET last_seq = p.last_seq + 1,
+            open_low = p.open_low + excluded.open_low,
+            open_high = p.open_high + excluded.open_high,
+            sync_session = coalesce(p.sync_session, excluded.sync_session),
+            async_session = coalesce(p.async_session, excluded.async_session)
+    RETURNING p.id, p.last_seq, CASE p_kind WHEN 'question' THEN p.sync_session WHEN 'async' THEN p.async_session END
+    INTO v_pair, v_seq, session_id;
+    IF session_id = p_id THEN
+        INSERT INTO sessions (id, pair_id, low_id, high_id, type)
+        VALUES (p_id, v_pair, v_low, v_high, CASE p_kind WHEN 'question' THEN 'sync' ELSE 'async' END);
+    END IF;
+    is_taken := p_takes AND NOT has_claimable(p_recipient);
+    INSERT INTO messages (id, pair_id, seq, session_id, sender_id, recipient_id, kind, content, metadata, hop, created_at)
+    VALUES (p_id, v_pair, v_seq, session_id, p_sender, p_recipient, p_kind, p_content, p_metadata, p_hop, clock_timestamp());
+    IF p_kind = 'question' THEN
+        INSERT INTO questions AS q (id, pair_id, session_id, asker_id, answerer_id, reply_by, awaited_by)
+        VALUES (p_id, v_pair, session_id, p_sender, p_recipient, clock_timestamp() + make_interval(secs => p_reply_seconds),
+                p_awaited_by)
+        RETURNING q.reply_by INTO reply_by;
+    END IF;
+    INSERT INTO deliveries (message_id, recipient_id, sender_id, kind, claimed_by, attempt)
+    VALUES (p_id, p_recipient, p_sender, p_kind, CASE WHEN is_taken THEN p_process END, CASE WHEN is_taken THEN 1 ELSE 0 END);
+END $$;
+
+
 -- Store a batch of messages, numbered within their pairs, and deliver them. Rows of one operation share its number in
 -- p_operation and are stored together or not at all. Says of each operation that was not stored why: 'replayed' or 'conflict'
 -- of its key, or what refused_operations says.
@@ -231,6 +283,21 @@ BEGIN
     v_takes := cardinality(p_taken) > 0 AND NOT v_silence
                AND EXISTS (SELECT FROM processes p WHERE p.id = p_process AND p.lease_until > clock_timestamp());
 
+    IF cardinality(p_id) = 1 AND cardinality(v_skip) = 0 THEN
+        SELECT s.session_id, s.reply_by INTO session_id, reply_by
+        FROM store_message(p_id[1], p_kind[1], p_sender[1], p_recipient[1], p_content[1], p_metadata[1], p_reply_seconds[1],
+                           p_awaited_by[1], coalesce(v_hop[1], 0), v_takes, p_process) s
+        WHERE s.is_taken;
+        IF FOUND THEN
+            operation := p_operation[1];
+            verdict := 'taken';
+            hop := coalesce(v_hop[1], 0);
+            message_id := p_id[1];
+            RETURN NEXT;
+        END IF;
+        RETURN;
+    END IF;
+
     INSERT INTO pairs AS p (low_id, high_id, last_seq, open_low, open_high, sync_session, async_session)
     SELECT least(n.sender, n.recipient), greatest(n.sender, n.recipient), count(*),
            count(*) FILTER (WHERE n.kind = 'question' AND n.sender < n.recipient),
@@ -251,10 +318,7 @@ BEGIN
         SELECT n.*, p.id AS pair_id, p.low_id, p.high_id,
                p.last_seq + 1 - row_number() OVER (PARTITION BY p.id ORDER BY n.ord DESC) AS seq,
                CASE n.kind WHEN 'question' THEN p.sync_session WHEN 'async' THEN p.async_session END AS session_id,
-               CASE WHEN v_takes AND n.taken THEN NOT EXISTS (
-                   SELECT FROM deliveries d
-                   WHERE d.recipient_id = n.recipient AND d.read_at IS NULL AND d.dead_at IS NULL AND d.claimed_by IS NULL
-                     AND d.kind IN ('one_way', 'async', 'question', 'invitation')) END AS is_taken
+               v_takes AND coalesce(n.taken, false) AND NOT has_claimable(n.recipient) AS is_taken
         FROM unnest(p_operation, p_id, p_kind, p_sender, p_recipient, p_content, p_metadata, p_reply_seconds, p_awaited_by,
                     v_hop, p_taken)
              WITH ORDINALITY AS n (operation, id, kind, sender, recipient, content, metadata, reply_seconds, awaited_by,

@@ -1,6 +1,20 @@
 -- What becomes of questions: answered, expired, ended with their conversation, given up. The locks are those of 0002.
 
 
+-- What becomes of an answer (p_kind 'answer') or decline to a question in this state (null: there is none). p_is_first: no other
+-- row of the batch comes before it.
+CREATE FUNCTION verdict_of(p_state text, p_kind text, p_is_first boolean, p_is_silenced boolean) RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN p_state IS NULL THEN 'unknown'
+                WHEN p_is_silenced THEN 'silenced'
+                WHEN NOT p_is_first THEN 'refused'
+                WHEN p_state = 'open' AND p_kind = 'answer' THEN 'answered'
+                WHEN p_state = 'open' THEN 'declined'
+                WHEN p_state = 'expired' AND p_kind = 'answer' THEN 'late'
+                ELSE 'refused' END
+$$;
+
+
 -- How a batch of answers is to be judged, by the questions as they stand with what is due applied: 'answered', 'late',
 -- 'declined', or why nothing is to be stored. Whoever asks holds the lock of the questions. p_skip: rows that are not new.
 CREATE FUNCTION judged_answers(
@@ -11,13 +25,7 @@ CREATE FUNCTION judged_answers(
                  awaited_by uuid)
 LANGUAGE sql STABLE AS $$
     SELECT r.ord, r.question, r.id, r.kind, r.sender, r.content, r.metadata,
-           CASE WHEN r.state IS NULL THEN 'unknown'
-                WHEN p_silence AND silenced_until(r.sender) IS NOT NULL THEN 'silenced'
-                WHEN r.rank > 1 THEN 'refused'
-                WHEN r.state = 'open' AND r.kind = 'answer' THEN 'answered'
-                WHEN r.state = 'open' THEN 'declined'
-                WHEN r.state = 'expired' AND r.kind = 'answer' THEN 'late'
-                ELSE 'refused' END,
+           verdict_of(r.state, r.kind, r.rank = 1, p_silence AND silenced_until(r.sender) IS NOT NULL),
            CASE WHEN r.rank > 1 THEN 'answered' ELSE r.state END,
            r.was_open, r.number, r.session_id, r.asker_id, r.reply_by, r.awaited_by
     FROM (
@@ -30,6 +38,33 @@ LANGUAGE sql STABLE AS $$
         WHERE n.ord <> ALL (p_skip)
     ) r
 $$;
+
+
+-- Store the answer or decline of one question: what answer_questions does with many, in statements that a server begins in a
+-- third of the time. p_late: the question had expired; p_counted: it was open.
+CREATE FUNCTION store_answer(
+    p_question uuid, p_id uuid, p_kind text, p_sender uuid, p_content text, p_metadata text,
+    p_late boolean, p_counted boolean, p_session uuid, p_asker uuid, p_awaited_by uuid, p_now timestamptz
+) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    v_pair bigint;
+    v_seq bigint;
+BEGIN
+    UPDATE pairs p
+    SET last_seq = p.last_seq + 1,
+        open_low = p.open_low - (p_counted AND p_asker < p_sender)::int,
+        open_high = p.open_high - (p_counted AND p_asker > p_sender)::int
+    WHERE p.low_id = least(p_sender, p_asker) AND p.high_id = greatest(p_sender, p_asker)
+    RETURNING p.id, p.last_seq INTO v_pair, v_seq;
+    INSERT INTO messages (id, pair_id, seq, session_id, sender_id, recipient_id, kind, content, metadata, reply_to, late,
+                          created_at)
+    VALUES (p_id, v_pair, v_seq, p_session, p_sender, p_asker, p_kind, p_content, p_metadata, p_question, p_late, p_now);
+    UPDATE questions SET state = CASE p_kind WHEN 'decline' THEN 'declined' ELSE 'answered' END, answer_id = p_id, late = p_late
+    WHERE id = p_question;
+    UPDATE deliveries SET read_at = p_now, claimed_by = NULL WHERE message_id = p_question AND read_at IS NULL;
+    INSERT INTO deliveries (message_id, recipient_id, sender_id, kind, claimed_by)
+    VALUES (p_id, p_asker, p_sender, p_kind, p_awaited_by);
+END $$;
 
 
 -- Answer or decline a batch of questions, at most once each, each by the one who was asked. Says for each row 'answered',
@@ -49,6 +84,7 @@ DECLARE
     v_skip int[] := '{}';
     v_silence boolean;
     v_now timestamptz;
+    v_state text;
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(silence_lock());
     IF p_again THEN
@@ -71,9 +107,26 @@ BEGIN
     END IF;
 
     v_silence := EXISTS (SELECT FROM silences s WHERE s.until > clock_timestamp());
+    IF cardinality(p_question) = 1 AND cardinality(p_key) = 0 AND cardinality(v_skip) = 0 THEN
+        SELECT q.number, q.session_id, q.asker_id, q.reply_by, q.awaited_by, q.state
+        INTO number, session_id, asker_id, reply_by, awaited_by, v_state
+        FROM questions q WHERE q.id = p_question[1] AND q.answerer_id = p_sender[1] FOR UPDATE;
+        answered_at := clock_timestamp();
+        ord := 1;
+        state := CASE WHEN v_state = 'open' AND reply_by <= answered_at THEN 'expired' ELSE v_state END;
+        verdict := verdict_of(state, p_kind[1], true, v_silence AND silenced_until(p_sender[1]) IS NOT NULL);
+        IF verdict IN ('answered', 'declined', 'late') THEN
+            PERFORM store_answer(p_question[1], p_id[1], p_kind[1], p_sender[1], p_content[1], p_metadata[1], verdict = 'late',
+                                 v_state = 'open', session_id, asker_id, awaited_by, answered_at);
+        ELSIF verdict = 'silenced' THEN
+            result := to_json(silenced_until(p_sender[1])) #>> '{}';
+        END IF;
+        RETURN NEXT;
+        RETURN;
+    END IF;
+
     PERFORM FROM questions q WHERE q.id = ANY (p_question) ORDER BY q.id FOR UPDATE;
     v_now := clock_timestamp();
-
     INSERT INTO pairs AS p (low_id, high_id, last_seq, open_low, open_high)
     SELECT least(j.sender, j.asker_id), greatest(j.sender, j.asker_id), count(*),
            count(*) FILTER (WHERE j.was_open AND j.asker_id < j.sender),
