@@ -165,7 +165,7 @@ def signature_of(path: str, call: Callable[..., Any]) -> str:
     if inspect.isasyncgenfunction(inspect.unwrap(call)):
         before, after = "async with ", ": ..."
     else:
-        before = "await " if inspect.iscoroutinefunction(call) else ""
+        before = "await " if inspect.iscoroutinefunction(inspect.unwrap(call)) else ""
         gives = str(signature.return_annotation).strip("'").replace("builtins.", "")  # as `Tokens.list` must write it
         after = f" -> {gives}"
     line = f"{before}{path}({', '.join(written)}){after}"

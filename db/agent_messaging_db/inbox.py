@@ -64,6 +64,15 @@ async def count_unread(connection: Connection, *, agents: Iterable[UUID], limit:
     return {row["agent_id"]: row["unread"] for row in rows}
 
 
+async def have_unread(
+    connection: Connection, *, ways: Sequence[tuple[UUID, UUID]], kinds: Sequence[MessageKind]
+) -> set[tuple[UUID, UUID]]:
+    """Of these recipients and senders, those with an unread message from the one to the other."""
+    recipients, senders = [recipient for recipient, _ in ways], [sender for _, sender in ways]
+    rows = await connection.fetch(_SQL["have_unread"], recipients, senders, kinds)
+    return {(row["recipient_id"], row["sender_id"]) for row in rows}
+
+
 async def page(
     connection: Connection, *, agent: UUID, sender: UUID | None, limit: int, after: int = 0
 ) -> list[ItemRow]:

@@ -33,8 +33,8 @@ async def touch(connection: Connection, *, agents: Iterable[UUID], callers: Iter
     await connection.execute(_SQL["touch"], list(agents), list(callers))
 
 
-async def mark_reader(connection: Connection, *, agent: UUID) -> None:
-    await connection.execute(_SQL["mark_reader"], agent)
+async def mark_readers(connection: Connection, *, agents: Iterable[UUID]) -> None:
+    await connection.execute(_SQL["mark_readers"], list(agents))
 
 
 async def forget_processes(connection: Connection) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 from uuid import UUID
 
 from agent_messaging.answering import Answers, expire_due, outcome_of
@@ -36,6 +37,65 @@ from agent_messaging_db.rows import IdentityRow, MessageKind, QuestionState
 M = TypeVar("M")
 
 LONGEST_REPLY_BY = 366 * 86_400.0
+
+
+class Asked(NamedTuple):
+    """A question that was asked or attached to, and the window in which its answer is waited for."""
+
+    question: UUID
+    asker: IdentityRow
+    recipient: IdentityRow
+    patience: Window
+
+
+class _Wait(Generic[M]):
+    """How one wait for an answer looks and takes; an object, as closures take three times as much."""
+
+    __slots__ = ("_asked", "_consumes", "_engine", "_inbox", "_is_interruptible", "_settled", "has_consumed")
+
+    def __init__(
+        self,
+        engine: Engine[M],
+        inbox: Inbox[M],
+        settled: Mapping[UUID, OutcomeRow],
+        asked: Asked,
+        interruptible: bool,
+        consume: bool,
+    ) -> None:
+        self._engine = engine
+        self._inbox = inbox
+        self._settled = settled
+        self._asked = asked
+        self._is_interruptible = interruptible
+        self._consumes = consume
+        self.has_consumed = False
+
+    async def look(self) -> OutcomeRow | InboxItem[M] | None:
+        question = self._asked.question
+        outcome = self._settled.get(question) or await self._engine.outbox.outcome(question)
+        if outcome is not None and outcome.state != QuestionState.OPEN:
+            return outcome
+        if not self._is_interruptible:
+            return None
+        return await self._inbox.first_need(self._asked.asker, question=question)
+
+    async def take(self, found: OutcomeRow | InboxItem[M]) -> Answer[M] | AgentMessagingError | InboxItem[M]:
+        if isinstance(found, InboxItem):
+            return found
+        engine, asker = self._engine, self._asked.asker
+        # Read before it is marked read: one that is not of the message type stays in the inbox.
+        outcome = outcome_of(engine, found, self._asked.recipient.external_id)
+        # Marking it read is all that can be taken: the outcome of a question is the same for everyone who
+        # waits for it.
+        if self._consumes and found.answer_id is not None:
+            if found.awaited_by == engine.process:
+                # Not waited for: as long as this process has the claim that the answer was born with, no inbox
+                # shows it.
+                engine.outbox.mark_taken.soon((found.answer_id, asker.id))
+            else:
+                await engine.outbox.mark_read((found.answer_id, asker.id))
+            self.has_consumed = True
+        return outcome
 
 
 class Questions(Generic[M]):
@@ -154,60 +214,29 @@ class Questions(Generic[M]):
                 self._engine.outbox.release.soon(question)
             raise
 
-    async def wait(
-        self,
-        question: UUID,
-        asker: IdentityRow,
-        recipient: IdentityRow,
-        patience: Window,
-        *,
-        interruptible: bool,
-        consume: bool,
-    ) -> Answer[M]:
+    async def wait(self, asked: Asked, *, interruptible: bool, consume: bool) -> Answer[M]:
         """Wait for the outcome of a question; see SyncConversation.ask for what it raises."""
-        engine = self._engine
-
-        async def look() -> OutcomeRow | InboxItem[M] | None:
-            outcome = self._settled.get(question) or await engine.outbox.outcome(question)
-            if outcome is not None and outcome.state != QuestionState.OPEN:
-                return outcome
-            return await self._inbox.first_need(asker, question=question) if interruptible else None
-
-        async def take(found: OutcomeRow | InboxItem[M]) -> Answer[M] | AgentMessagingError | InboxItem[M]:
-            nonlocal consumed
-            if isinstance(found, InboxItem):
-                return found
-            # Read before it is marked read: one that is not of the message type stays in the inbox.
-            outcome = outcome_of(engine, found, recipient.external_id)
-            # Marking it read is all that can be taken: the outcome of a question is the same for everyone who
-            # waits for it.
-            if consume and found.answer_id is not None:
-                if found.awaited_by == engine.process:
-                    # Not waited for: as long as this process has the claim that the answer was born with, no inbox
-                    # shows it.
-                    engine.outbox.mark_taken.soon((found.answer_id, asker.id))
-                else:
-                    await engine.outbox.mark_read((found.answer_id, asker.id))
-                consumed = True
-            return outcome
-
+        question, asker, recipient, patience = asked
+        wait = _Wait(self._engine, self._inbox, self._settled, asked, interruptible, consume)
         topics = [question_topic(question), agent_topic(asker.id)] if interruptible else [question_topic(question)]
         self._waits[question] += 1
         watch = self._watched.pop(question, None)
         if watch is not None and interruptible:  # what else needs the asker may have come before
             watch.stop()
             watch = None
-        consumed = False
         found: Answer[M] | AgentMessagingError | InboxItem[M] | None
         try:
-            found = await engine.waiting.until(look, take, topics=topics, window=patience, watch=watch)
+            with self._engine.presence.waiting(asker.id):
+                found = await self._engine.waiting.until(
+                    wait.look, wait.take, topics=topics, window=patience, watch=watch
+                )
         except WindowEndedError:
             found = None
         except BaseException:
             if self._was_last(question):
-                engine.outbox.release.soon(question)
+                self._engine.outbox.release.soon(question)
             raise
-        if self._was_last(question) and not consumed:
+        if self._was_last(question) and not wait.has_consumed:
             # Also an expired question: its late answer is for the inbox.
             await self._release(question)
         match found:

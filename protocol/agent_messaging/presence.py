@@ -4,13 +4,30 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Generator, Iterable
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from uuid import UUID
 
+from agent_messaging.coalescing import Coalescer
 from agent_messaging_db import presence
 from agent_messaging_db.pool import Connection, Database
 from agent_messaging_db.rows import AttachmentKind
+
+
+class Wait:
+    """An open wait of an agent. Not a generator, which would take more than most of what else a wait holds."""
+
+    __slots__ = ("_agent", "_presence")
+
+    def __init__(self, presence: Presence, agent: UUID) -> None:
+        self._presence = presence
+        self._agent = agent
+
+    def __enter__(self) -> None:
+        self._presence.begin_wait(self._agent)
+
+    def __exit__(self, *_: object) -> None:
+        self._presence.end_wait(self._agent)
 
 
 class Presence:
@@ -29,6 +46,7 @@ class Presence:
         self._seen: set[UUID] = set()
         self._called: set[UUID] = set()
         self._readers: set[UUID] = set()
+        self._mark_reader = Coalescer(self._mark_readers)
         self._attached: set[tuple[AttachmentKind, UUID]] = set()
 
     def seen(self, agent: UUID) -> None:
@@ -40,19 +58,20 @@ class Presence:
         self._seen.add(agent)
         self._called.add(agent)
 
-    @contextmanager
-    def waiting(self, agent: UUID) -> Generator[None]:
-        """The agent has an open wait."""
+    def waiting(self, agent: UUID) -> Wait:
+        """The agent has an open wait, for as long as this is entered."""
+        return Wait(self, agent)
+
+    def begin_wait(self, agent: UUID) -> None:
         self._waits[agent] += 1
         self._seen.add(agent)
-        try:
-            yield
-        finally:
-            self._waits[agent] -= 1
-            if not self._waits[agent]:
-                del self._waits[agent]
-            if not self._waits:
-                self._idle.set()
+
+    def end_wait(self, agent: UUID) -> None:
+        self._waits[agent] -= 1
+        if not self._waits[agent]:
+            del self._waits[agent]
+        if not self._waits:
+            self._idle.set()
 
     async def idle(self, seconds: float) -> None:
         """Let the waits that were told to end return to their callers, for so long at most."""
@@ -67,11 +86,15 @@ class Presence:
         if agent in self._readers:
             return
 
+        await self._mark_reader(agent)
+        self._readers.add(agent)
+
+    async def _mark_readers(self, batch: Sequence[UUID]) -> list[None]:
         async def mark(connection: Connection, _again: bool) -> None:
-            await presence.mark_reader(connection, agent=agent)
+            await presence.mark_readers(connection, agents=set(batch))
 
         await self._database.run(mark)
-        self._readers.add(agent)
+        return [None] * len(batch)
 
     async def attach(self, agents: Iterable[UUID], kind: AttachmentKind) -> None:
         agents = list(agents)

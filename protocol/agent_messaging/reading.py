@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Generic, TypeVar, cast
+from uuid import UUID
 
+from agent_messaging.coalescing import Coalescer
 from agent_messaging.conversations import message_from
 from agent_messaging.engine import Engine, whole
 from agent_messaging.errors import InvalidMessageError
@@ -31,6 +33,8 @@ class Reader(Generic[M]):
     def __init__(self, engine: Engine[M]) -> None:
         self._engine = engine
         self._finishing: set[asyncio.Task[list[MessageRow]]] = set()
+        # Many wait, and all of them look at once when wake-ups may have been lost.
+        self._have_unread = Coalescer(self._look)
 
     async def begin(self, agent_external_id: str) -> IdentityRow:
         """Begin a call of an inbox method: from now on the agent counts as one that reads its own inbox."""
@@ -42,9 +46,12 @@ class Reader(Generic[M]):
 
     async def has_unread(self, agent: IdentityRow, sender: IdentityRow) -> bool:
         """Is there an unread message from this sender that nobody has claimed?"""
+        return await self._have_unread((agent.id, sender.id))
+
+    async def _look(self, batch: Sequence[tuple[UUID, UUID]]) -> list[bool]:
         async with self._engine.database.connection() as connection:
-            rows = await inbox.peek(connection, agent=agent.id, sender=sender.id, limit=1, kinds=WITH_CONTENT)
-        return bool(rows)
+            found = await inbox.have_unread(connection, ways=batch, kinds=WITH_CONTENT)
+        return [way in found for way in batch]
 
     async def read(
         self, agent: IdentityRow, sender: IdentityRow | None, *, mark: bool, limit: int | None

@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from agent_messaging.answering import Answers
-from agent_messaging.asking import Questions
+from agent_messaging.asking import Asked, Questions
 from agent_messaging.content import encode_metadata
 from agent_messaging.conversations import read_conversation, read_session
 from agent_messaging.engine import Engine, window
@@ -59,17 +59,10 @@ class SyncConversation(Generic[M]):
                 HopLimitError, ExchangeBudgetError, InboxFullError, InvalidMessageError,
                 IdempotencyConflictError: nothing was sent.
         """
-        answer = await self.ask(
-            sender_external_id,
-            recipient_external_id,
-            message,
-            timeout,
-            reply_by=reply_by,
-            metadata=metadata,
-            idempotency_key=idempotency_key,
-            interruptible=interruptible,
+        asked = await self._asked(
+            sender_external_id, recipient_external_id, message, timeout, reply_by, metadata, idempotency_key
         )
-        return answer.content
+        return (await self._questions.wait(asked, interruptible=interruptible, consume=True)).content
 
     async def ask(
         self,
@@ -90,6 +83,23 @@ class SyncConversation(Generic[M]):
         `reattach`: an identical question that is open and that nobody waits for is waited for again, instead
         of asked again. `consume=False` leaves the answer unread in the inbox.
         """
+        asked = await self._asked(
+            sender_external_id, recipient_external_id, message, timeout, reply_by, metadata, idempotency_key, reattach
+        )
+        return await self._questions.wait(asked, interruptible=interruptible, consume=consume)
+
+    async def _asked(
+        self,
+        sender_external_id: str,
+        recipient_external_id: str,
+        message: M,
+        timeout: float | None,
+        reply_by: float | None,
+        metadata: dict[str, Any] | None,
+        idempotency_key: str | None,
+        reattach: bool = False,
+    ) -> Asked:
+        # Apart from the wait, which may be long, so that nothing of it is held meanwhile.
         engine = self._engine
         await engine.ready()
         asker, recipient = await engine.names.agents([sender_external_id, recipient_external_id])
@@ -101,10 +111,7 @@ class SyncConversation(Generic[M]):
         question = await self._questions.standing(asker, recipient, content) if reattach and key is None else None
         if question is None:
             question = await self._questions.ask(asker, recipient, content, extra, reply_seconds, key)
-        with engine.presence.waiting(asker.id):
-            return await self._questions.wait(
-                question, asker, recipient, patience, interruptible=interruptible, consume=consume
-            )
+        return Asked(question, asker, recipient, patience)
 
     async def wait_for_answer(
         self,
@@ -127,10 +134,8 @@ class SyncConversation(Generic[M]):
         asker = await engine.names.agent(sender_external_id)
         patience = window(timeout, engine.config.default_conversation_timeout)
         recipient = await self._questions.recipient(asker, question_id)
-        with engine.presence.waiting(asker.id):
-            return await self._questions.wait(
-                question_id, asker, recipient, patience, interruptible=interruptible, consume=consume
-            )
+        asked = Asked(question_id, asker, recipient, patience)
+        return await self._questions.wait(asked, interruptible=interruptible, consume=consume)
 
     async def reply(
         self,

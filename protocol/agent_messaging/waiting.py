@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Generator, Iterable
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from typing import Protocol, TypeVar
 from uuid import UUID
 
+from agent_messaging.alarms import Alarms
 from agent_messaging.measures import Counts, WaitEnd
 from agent_messaging_db import sync_points
 from agent_messaging_db.carrier import Wakeups
@@ -83,51 +83,50 @@ class Window:
         return max(0.0, self._ends_at - self._loop.time())
 
 
-class _Waiter:
-    """Woken or not; one sleep at a time."""
+class Watch:
+    """Hears of its topics from when it is made until it is stopped: woken or not, and one sleep at a time. Thousands of
+    them sleep at once, so it is all that a waiter is.
+    """
 
-    __slots__ = ("_future", "_woken")
+    __slots__ = ("_alarms", "_future", "_registry", "_topics", "_woken", "alarm")
 
-    def __init__(self) -> None:
+    def __init__(self, registry: dict[str, tuple[Watch, ...]], alarms: Alarms, topics: Iterable[str]) -> None:
+        self.alarm = 0
         self._woken = False
         self._future: asyncio.Future[None] | None = None
+        self._registry = registry
+        self._alarms = alarms
+        self._topics = tuple(topics)
+        _enter(registry, self._topics, self)
+
+    def stop(self) -> None:
+        """Hear of nothing any more; whoever does not hand it to `until` does this."""
+        _leave(self._registry, self._topics, self)
 
     def wake(self) -> None:
         self._woken = True
-        if self._future is not None and not self._future.done():
-            self._future.set_result(None)
+        self.rouse()
 
     def forget(self) -> None:
         self._woken = False
 
-    async def sleep(self, seconds: float) -> bool:
-        """Sleep until woken, `seconds` at most; says whether it was woken."""
+    def sleep(self, seconds: float) -> asyncio.Future[None] | None:
+        """Give what is done when it is woken, or in `seconds`; None if there is nothing to wait for. `rise` ends it."""
         if self._woken or seconds <= 0:
-            return self._woken
-        loop = asyncio.get_running_loop()
-        self._future = loop.create_future()
-        timer = loop.call_later(min(seconds, 86_400.0), self._time_is_up) if math.isfinite(seconds) else None
-        try:
-            await self._future
-        finally:
-            self._future = None
-            if timer is not None:
-                timer.cancel()
-        return self._woken
+            return None
+        self._future = asyncio.get_running_loop().create_future()
+        if math.isfinite(seconds):
+            self._alarms.set(self, min(seconds, 86_400.0))
+        return self._future
 
-    def _time_is_up(self) -> None:
+    def rise(self) -> None:
+        self._future = None
+        self._alarms.cancel(self)
+
+    def rouse(self) -> None:
+        """End the sleep, woken or not."""
         if self._future is not None and not self._future.done():
             self._future.set_result(None)
-
-
-class Watch:
-    """Hears of its topics from when it is made until it is stopped; see Waiting.watch."""
-
-    __slots__ = ("stop", "waiter")
-
-    def __init__(self, waiter: _Waiter, stop: Callable[[], None]) -> None:
-        self.waiter = waiter
-        self.stop = stop
 
 
 class Waiting:
@@ -136,8 +135,9 @@ class Waiting:
     def __init__(self, wakeups: Wakeups, counts: Counts | None = None) -> None:
         self._wakeups = wakeups
         self._counts = counts or Counts()
-        self._listeners: dict[str, set[Callable[[], None]]] = {}
-        self._waiters: dict[str, set[_Waiter]] = {}
+        self._listeners: dict[str, tuple[Callable[[], None], ...]] = {}
+        self._watches: dict[str, tuple[Watch, ...]] = {}
+        self._alarms = Alarms()
         self._taps: set[Callable[[Iterable[str]], None]] = set()
         self._closing = False
 
@@ -158,7 +158,7 @@ class Waiting:
     @property
     def topics(self) -> list[str]:
         """What is waited for or listened to in this process."""
-        return list(self._listeners.keys() | self._waiters.keys())
+        return list(self._listeners.keys() | self._watches.keys())
 
     def wake(self, topics: Iterable[str]) -> None:
         """Say, after a commit that was or may have been, what it changed: here at once, elsewhere soon."""
@@ -170,7 +170,7 @@ class Waiting:
         topics = list(topics)
         self.wake_waiters(topics)
         for topic in topics:
-            for call in tuple(self._listeners.get(topic, ())):
+            for call in self._listeners.get(topic, ()):
                 call()
         for tap in tuple(self._taps):
             tap(topics)
@@ -178,14 +178,16 @@ class Waiting:
     def wake_waiters(self, topics: Iterable[str]) -> None:
         """Have the waits on these topics look again, without telling those who listen for changes."""
         for topic in topics:
-            for waiter in tuple(self._waiters.get(topic, ())):
-                waiter.wake()
+            for watch in self._watches.get(topic, ()):
+                watch.wake()
 
     def listen(self, topics: Iterable[str], call: Callable[[], None]) -> Callable[[], None]:
         """Have `call()` called whenever one of the topics is woken, and whenever wake-ups may have been lost;
         gives the way out.
         """
-        return _enter(self._listeners, tuple(topics), call)
+        entered = tuple(topics)
+        _enter(self._listeners, entered, call)
+        return lambda: _leave(self._listeners, entered, call)
 
     def tap(self, call: Callable[[Iterable[str]], None]) -> Callable[[], None]:
         """Have `call(topics)` called for every wake-up of any topic; gives the way out."""
@@ -193,11 +195,8 @@ class Waiting:
         return lambda: self._taps.discard(call)
 
     def watch(self, topics: Iterable[str]) -> Watch:
-        """Subscribe before what will be waited for can happen, for an `until` that needs no first look then. Whoever
-        does not hand it to `until` stops it.
-        """
-        waiter = _Waiter()
-        return Watch(waiter, _enter(self._waiters, tuple(topics), waiter))
+        """Subscribe before what will be waited for can happen, for an `until` that needs no first look then."""
+        return Watch(self._watches, self._alarms, topics)
 
     async def until(
         self,
@@ -216,99 +215,81 @@ class Waiting:
         first look comes when it was woken.
         """
         counts, ended = self._counts, WaitEnd.FAILED
-        begun = watch or self.watch(topics)
+        sleeps_first = watch is not None
+        watch = watch or self.watch(topics)
+        slot = handler_slot.get()
         counts.waits_open += 1
+        if slot is not None:
+            slot.leave()
         try:
-            with _not_counting():
-                taken = await self._until(look, take, begun.waiter, window, sleeps_first=watch is not None)
-            ended = WaitEnd.FOUND
-            return taken
-        except WindowEndedError:
-            ended = WaitEnd.WINDOW_ENDED
-            raise
+            last = window.remaining <= 0
+            outage_pause = FIRST_OUTAGE_PAUSE
+            if sync_points.hook is not None:
+                await sync_points.hook(SyncPoint.WAIT_SUBSCRIBED)
+            while True:
+                pause = math.inf
+                try:
+                    if sleeps_first and not last:
+                        # What a watch was woken for meanwhile, it is woken for at the sleep.
+                        sleeps_first, found = False, None
+                    else:
+                        # What is woken for from here on is seen by the sleep below, so nothing falls between look and
+                        # sleep.
+                        watch.forget()
+                        found = await look()
+                    if sync_points.hook is not None:
+                        await sync_points.hook(SyncPoint.WAIT_LOOKED)
+                    if found is not None:
+                        if sync_points.hook is not None:
+                            await sync_points.hook(SyncPoint.WAIT_TAKES)
+                        if (taken := await take(found)) is not None:
+                            if sync_points.hook is not None:
+                                await sync_points.hook(SyncPoint.WAIT_TOOK)
+                            ended = WaitEnd.FOUND
+                            return taken
+                        pause = BEATEN_PAUSE
+                    outage_pause = FIRST_OUTAGE_PAUSE
+                except DatabaseUnavailable:
+                    if last:
+                        raise
+                    pause, outage_pause = outage_pause, min(outage_pause * 2, OUTAGE_PAUSE)
+                if last or self._closing:
+                    ended = WaitEnd.WINDOW_ENDED
+                    raise WindowEndedError
+                if sync_points.hook is not None:
+                    await sync_points.hook(SyncPoint.WAIT_SLEEPS)
+                if (sleep := watch.sleep(min(window.remaining, pause))) is not None:
+                    try:
+                        await sleep
+                    finally:
+                        watch.rise()
+                last = window.remaining <= 0
         except asyncio.CancelledError:
             ended = WaitEnd.CANCELLED
             raise
         finally:
-            begun.stop()
+            watch.stop()
+            if slot is not None:
+                slot.enter()
             counts.waits_open -= 1
             counts.waits_ended[ended] += 1
 
-    async def _until(
-        self,
-        look: Callable[[], Awaitable[Found | None]],
-        take: Callable[[Found], Awaitable[Taken | None]],
-        waiter: _Waiter,
-        window: Window,
-        *,
-        sleeps_first: bool,
-    ) -> Taken:
-        last = window.remaining <= 0
-        outage_pause = FIRST_OUTAGE_PAUSE
-        if sync_points.hook is not None:
-            await sync_points.hook(SyncPoint.WAIT_SUBSCRIBED)
-        while True:
-            pause = math.inf
-            try:
-                if sleeps_first and not last:
-                    # What a watch was woken for meanwhile, it is woken for at the sleep.
-                    sleeps_first, found = False, None
-                else:
-                    # What is woken for from here on is seen by the sleep below, so nothing falls between look and
-                    # sleep.
-                    waiter.forget()
-                    found = await look()
-                if sync_points.hook is not None:
-                    await sync_points.hook(SyncPoint.WAIT_LOOKED)
-                if found is not None:
-                    if sync_points.hook is not None:
-                        await sync_points.hook(SyncPoint.WAIT_TAKES)
-                    if (taken := await take(found)) is not None:
-                        if sync_points.hook is not None:
-                            await sync_points.hook(SyncPoint.WAIT_TOOK)
-                        return taken
-                    pause = BEATEN_PAUSE
-                outage_pause = FIRST_OUTAGE_PAUSE
-            except DatabaseUnavailable:
-                if last:
-                    raise
-                pause, outage_pause = outage_pause, min(outage_pause * 2, OUTAGE_PAUSE)
-            if last or self._closing:
-                raise WindowEndedError
-            if sync_points.hook is not None:
-                await sync_points.hook(SyncPoint.WAIT_SLEEPS)
-            await waiter.sleep(min(window.remaining, pause))
-            last = window.remaining <= 0
-
     def _reset(self) -> None:
-        for waiter in {waiter for waiters in self._waiters.values() for waiter in waiters}:
-            waiter.wake()
+        for watch in {watch for watches in self._watches.values() for watch in watches}:
+            watch.wake()
         for call in {call for calls in self._listeners.values() for call in calls}:
             call()
 
 
-def _enter(registry: dict[str, set[Entry]], topics: tuple[str, ...], entry: Entry) -> Callable[[], None]:
+def _enter(registry: dict[str, tuple[Entry, ...]], topics: Iterable[str], entry: Entry) -> None:
+    # Tuples, since most topics have one entry, and a set for each of thousands would be most of what they take.
     for topic in topics:
-        registry.setdefault(topic, set()).add(entry)
-
-    def leave() -> None:
-        for topic in topics:
-            if (entries := registry.get(topic)) is not None:
-                entries.discard(entry)
-                if not entries:
-                    del registry[topic]
-
-    return leave
+        registry[topic] = (*registry.get(topic, ()), entry)
 
 
-@contextmanager
-def _not_counting() -> Generator[None]:
-    slot = handler_slot.get()
-    if slot is None:
-        yield
-        return
-    slot.leave()
-    try:
-        yield
-    finally:
-        slot.enter()
+def _leave(registry: dict[str, tuple[Entry, ...]], topics: Iterable[str], entry: Entry) -> None:
+    for topic in topics:
+        if left := tuple(other for other in registry.get(topic, ()) if other is not entry):
+            registry[topic] = left
+        else:
+            registry.pop(topic, None)

@@ -4,6 +4,14 @@ SELECT a AS agent_id, (SELECT count(*) FROM (SELECT FROM deliveries d WHERE d.re
        AS unread
 FROM unnest($1::uuid[]) AS a;
 
+-- name: have_unread
+-- Of these recipients and senders, those where `take` would find something.
+SELECT n.recipient_id, n.sender_id FROM unnest($1::uuid[], $2::uuid[]) AS n (recipient_id, sender_id)
+WHERE EXISTS (SELECT FROM deliveries d
+              WHERE d.recipient_id = n.recipient_id AND d.sender_id = n.sender_id AND d.read_at IS NULL AND NOT d.poison
+                AND d.kind = ANY ($3::text[])
+                AND NOT EXISTS (SELECT FROM processes p WHERE p.id = d.claimed_by AND p.lease_until > clock_timestamp()));
+
 -- name: page
 -- Unread deliveries of an agent after position $4, oldest first, with their messages; what a live process has claimed is
 -- left out.

@@ -22,8 +22,9 @@ UPDATE agents SET last_seen_at = clock_timestamp(),
                   last_call_at = CASE WHEN id = ANY ($2::uuid[]) THEN clock_timestamp() ELSE last_call_at END
 WHERE id IN (SELECT id FROM agents WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED);
 
--- name: mark_reader
-UPDATE agents SET reads_inbox = true WHERE id = $1 AND NOT reads_inbox;
+-- name: mark_readers
+UPDATE agents SET reads_inbox = true
+WHERE id IN (SELECT id FROM agents WHERE id = ANY ($1::uuid[]) AND NOT reads_inbox ORDER BY id FOR NO KEY UPDATE);
 
 -- name: forget_processes
 -- Processes whose lease ran out long ago.
