@@ -1,4 +1,4 @@
-"""The ends of windows: thousands of moments share one timer of the loop; one for each would take more than a waiter does."""
+"""The ends of windows: thousands of moments share one timer of the loop."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ _Entry: TypeAlias = tuple[float, int, Sleeper]
 
 
 class Alarms:
-    """Calls `rouse()` of each sleeper at its moment, one moment for each sleeper at a time."""
+    """Calls `rouse()` of each sleeper at its moment, one for each at a time.
+
+    A timer of its own for each would take more memory than all else that a sleeper is.
+    """
 
     def __init__(self) -> None:
         self._entries: list[_Entry] = []

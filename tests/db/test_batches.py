@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
-from agent_messaging_db import conversations, inbox
+from agent_messaging_db import conversations, inbox, presence
 from agent_messaging_db.conversations import Answering, NewMessage, Sending
 from agent_messaging_db.keys import Key
 from agent_messaging_db.pool import Connection
 from agent_messaging_db.rows import MessageKind
-from tests.conftest import connect
+from tests.conftest import connect, execute
 from tests.protocol.world import eventually
 
 ALICE, BOB, CAROL = (UUID(int=number) for number in (1, 2, 3))
@@ -154,3 +155,93 @@ async def ask(connection: Connection) -> UUID:
 
 def answer_to(question: UUID, content: str, kind: MessageKind = MessageKind.ANSWER) -> Answering:
     return Answering(question, uuid4(), kind, BOB, content, None)
+
+
+@pytest.mark.requirement("batch:alone")
+async def test_what_is_stored_alone_is_stored_as_in_a_batch(dsn: str) -> None:
+    """One row has statements of its own: the same calls, together and one after the other, leave the same rows."""
+    together, alone = people(0), people(100)
+    async with connect(dsn) as connection:
+        await presence.renew_lease(connection, process=PROCESS, seconds=60)
+        batch, singles = sendings(together), sendings(alone)
+        verdicts = await conversations.send_messages(connection, batch=batch, again=False, process=PROCESS)
+        for verdict, single in zip(verdicts, singles, strict=True):
+            (same,) = await conversations.send_messages(connection, batch=[single], again=False, process=PROCESS)
+            assert (same.verdict, len(same.taken)) == (verdict.verdict, len(verdict.taken))
+            for one, other in zip(same.taken, verdict.taken, strict=True):
+                assert (one.hop, one.session_id is None, one.reply_by is None) == (
+                    other.hop,
+                    other.session_id is None,
+                    other.reply_by is None,
+                )
+        await execute(dsn, EXPIRE.format(together[3]), EXPIRE.format(alone[3]))
+        answers, answers_alone = answerings(batch, together), answerings(singles, alone)
+        verdicts = await conversations.answer_questions(connection, batch=answers, again=False)
+        for verdict, single in zip(verdicts, answers_alone, strict=True):
+            (same,) = await conversations.answer_questions(connection, batch=[single], again=False)
+            assert same.verdict == verdict.verdict
+            assert (same.outcome is None) == (verdict.outcome is None)
+        assert {verdict.verdict for verdict in verdicts} == {"answered", "declined", "late", "unknown"}
+        for table in COMPARED:
+            rows = [await connection.fetch(COMPARED[table], who) for who in (together, alone)]
+            assert rows[0], table
+            assert [tuple(row) for row in rows[0]] == [tuple(row) for row in rows[1]], table
+
+
+PROCESS = UUID(int=99)
+EXPIRE = "UPDATE questions SET reply_by = clock_timestamp() WHERE asker_id = '{}'"
+# Who is who is its place among the people; what lies between two moments is not compared.
+COMPARED = {
+    "pairs": """SELECT array_position($1::uuid[], low_id), array_position($1, high_id), last_seq, open_low, open_high,
+            sync_session IS NULL, async_session IS NULL
+        FROM pairs WHERE low_id = ANY ($1) ORDER BY 1, 2""",
+    "sessions": """SELECT array_position($1::uuid[], s.low_id), array_position($1, s.high_id), s.type, m.seq,
+            s.id IN (p.sync_session, p.async_session)
+        FROM sessions s JOIN messages m ON m.id = s.id JOIN pairs p ON p.id = s.pair_id
+        WHERE s.low_id = ANY ($1) ORDER BY 1, 2, 3""",
+    "messages": """SELECT array_position($1::uuid[], sender_id), array_position($1, recipient_id), seq, kind, content,
+            metadata, late, hop, session_id IS NULL, reply_to IS NULL
+        FROM messages WHERE sender_id = ANY ($1) ORDER BY 1, 2, 3""",
+    "questions": """SELECT array_position($1::uuid[], asker_id), array_position($1, answerer_id), m.seq, state, q.late,
+            awaited_by, answer_id IS NULL
+        FROM questions q JOIN messages m ON m.id = q.id WHERE asker_id = ANY ($1) ORDER BY 1, 2, 3""",
+    "deliveries": """SELECT array_position($1::uuid[], d.recipient_id), m.seq, d.kind, d.read_at IS NULL, d.claimed_by,
+            d.attempt
+        FROM deliveries d JOIN messages m ON m.id = d.message_id WHERE d.recipient_id = ANY ($1) ORDER BY 1, d.id""",
+}
+
+
+def people(first: int) -> list[UUID]:
+    return [UUID(int=10_000 + first + number) for number in range(4)]
+
+
+def sendings(who: list[UUID]) -> list[Sending]:
+    """Of each kind, in both directions, with and without room in a handler."""
+    alice, bob, carol, dave = who
+
+    def new(kind: MessageKind, sender: UUID, recipient: UUID, content: str, **options: Any) -> Sending:
+        return Sending((NewMessage(uuid4(), kind, sender, recipient, content, None, **options),))
+
+    asked = {"reply_seconds": 60.0, "awaited_by": PROCESS}
+    return [
+        new(MessageKind.ASYNC, alice, bob, "1"),
+        new(MessageKind.ONE_WAY, bob, alice, "2", hop=3),
+        new(MessageKind.QUESTION, alice, bob, "3", **asked),
+        new(MessageKind.QUESTION, bob, alice, "4", reply_seconds=60.0),
+        new(MessageKind.ASYNC, bob, alice, "5"),
+        new(MessageKind.QUESTION, alice, carol, "6", taken=True, **asked),
+        new(MessageKind.ONE_WAY, bob, carol, "7", taken=True, hop=2),
+        new(MessageKind.QUESTION, dave, alice, "8", **asked),
+    ]
+
+
+def answerings(sent: list[Sending], who: list[UUID]) -> list[Answering]:
+    questions = {sending.messages[0].content: sending.messages[0] for sending in sent}
+    alice, bob, carol, _ = who
+    return [
+        Answering(questions["3"].id, uuid4(), MessageKind.ANSWER, bob, "yes", None),
+        Answering(questions["4"].id, uuid4(), MessageKind.DECLINE, alice, "no", None),
+        Answering(questions["6"].id, uuid4(), MessageKind.ANSWER, bob, "not mine", None),
+        Answering(questions["6"].id, uuid4(), MessageKind.ANSWER, carol, "mine", "{}"),
+        Answering(questions["8"].id, uuid4(), MessageKind.ANSWER, alice, "late", None),
+    ]

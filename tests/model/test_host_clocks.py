@@ -13,9 +13,9 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("db/agent_messaging_db", "protocol/agent_messaging", "mcp_server/agent_messaging_mcp")
 READS = {"time": ("time", "time_ns", "localtime", "gmtime"), "datetime": ("now", "utcnow", "today"), "date": ("today",)}
 JUDGED = {
+    "db/agent_messaging_db/ids.py": "UUIDv7: ids need only differ; nothing is ordered by them",
     "db/agent_messaging_db/tracing.py": "when a span ended, for whoever collects spans of this host",
     "protocol/agent_messaging/clock.py": "set right by the database's, for words",
-    "protocol/agent_messaging/identifiers.py": "UUIDv7: ids need only differ; nothing is ordered by them",
     "mcp_server/agent_messaging_mcp/doctor/examination.py": "compared with the database's, to tell that it is wrong",
     "mcp_server/agent_messaging_mcp/http/credentials.py": "when a JWT ends, as its issuer's clock said it",
     "mcp_server/agent_messaging_mcp/text.py": "how long ago something was, or how soon it is, in words",

@@ -1,13 +1,11 @@
 -- What becomes of questions: answered, expired, ended with their conversation, given up. The locks are those of 0002.
 
 
--- What becomes of an answer (p_kind 'answer') or decline to a question in this state (null: there is none). p_is_first: no other
--- row of the batch comes before it.
-CREATE FUNCTION verdict_of(p_state text, p_kind text, p_is_first boolean, p_is_silenced boolean) RETURNS text
+-- What becomes of an answer (p_kind 'answer') or decline to a question in this state (null: there is none).
+CREATE FUNCTION verdict_of(p_state text, p_kind text, p_is_silenced boolean) RETURNS text
 LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE WHEN p_state IS NULL THEN 'unknown'
                 WHEN p_is_silenced THEN 'silenced'
-                WHEN NOT p_is_first THEN 'refused'
                 WHEN p_state = 'open' AND p_kind = 'answer' THEN 'answered'
                 WHEN p_state = 'open' THEN 'declined'
                 WHEN p_state = 'expired' AND p_kind = 'answer' THEN 'late'
@@ -17,6 +15,7 @@ $$;
 
 -- How a batch of answers is to be judged, by the questions as they stand with what is due applied: 'answered', 'late',
 -- 'declined', or why nothing is to be stored. Whoever asks holds the lock of the questions. p_skip: rows that are not new.
+-- Of several rows that could each settle a question, the first does.
 CREATE FUNCTION judged_answers(
     p_question uuid[], p_id uuid[], p_kind text[], p_sender uuid[], p_content text[], p_metadata text[],
     p_skip int[], p_silence boolean, p_now timestamptz
@@ -24,19 +23,27 @@ CREATE FUNCTION judged_answers(
                  state text, was_open boolean, number bigint, session_id uuid, asker_id uuid, reply_by timestamptz,
                  awaited_by uuid)
 LANGUAGE sql STABLE AS $$
-    SELECT r.ord, r.question, r.id, r.kind, r.sender, r.content, r.metadata,
-           verdict_of(r.state, r.kind, r.rank = 1, p_silence AND silenced_until(r.sender) IS NOT NULL),
-           CASE WHEN r.rank > 1 THEN 'answered' ELSE r.state END,
-           r.was_open, r.number, r.session_id, r.asker_id, r.reply_by, r.awaited_by
+    SELECT t.ord, t.question, t.id, t.kind, t.sender, t.content, t.metadata,
+           CASE WHEN t.settles AND t.place > 1 THEN 'refused' ELSE t.verdict END,
+           CASE WHEN t.settles AND t.place > 1 THEN CASE t.first WHEN 'declined' THEN 'declined' ELSE 'answered' END
+                ELSE t.state END,
+           t.was_open, t.number, t.session_id, t.asker_id, t.reply_by, t.awaited_by
     FROM (
-        SELECT n.*, q.number, q.session_id, q.asker_id, q.reply_by, q.awaited_by, q.state = 'open' AS was_open,
-               CASE WHEN q.state = 'open' AND q.reply_by <= p_now THEN 'expired' ELSE q.state END AS state,
-               row_number() OVER (PARTITION BY n.question ORDER BY n.ord) AS rank
-        FROM unnest(p_question, p_id, p_kind, p_sender, p_content, p_metadata)
-             WITH ORDINALITY AS n (question, id, kind, sender, content, metadata, ord)
-        LEFT JOIN questions q ON q.id = n.question AND q.answerer_id = n.sender
-        WHERE n.ord <> ALL (p_skip)
-    ) r
+        SELECT v.*, v.verdict IN ('answered', 'declined', 'late') AS settles,
+               row_number() OVER same AS place, first_value(v.verdict) OVER same AS first
+        FROM (
+            SELECT r.*, verdict_of(r.state, r.kind, p_silence AND silenced_until(r.sender) IS NOT NULL) AS verdict
+            FROM (
+                SELECT n.*, q.number, q.session_id, q.asker_id, q.reply_by, q.awaited_by, q.state = 'open' AS was_open,
+                       CASE WHEN q.state = 'open' AND q.reply_by <= p_now THEN 'expired' ELSE q.state END AS state
+                FROM unnest(p_question, p_id, p_kind, p_sender, p_content, p_metadata)
+                     WITH ORDINALITY AS n (question, id, kind, sender, content, metadata, ord)
+                LEFT JOIN questions q ON q.id = n.question AND q.answerer_id = n.sender
+                WHERE n.ord <> ALL (p_skip)
+            ) r
+        ) v
+        WINDOW same AS (PARTITION BY v.question, v.verdict IN ('answered', 'declined', 'late') ORDER BY v.ord)
+    ) t
 $$;
 
 
@@ -114,7 +121,7 @@ BEGIN
         answered_at := clock_timestamp();
         ord := 1;
         state := CASE WHEN v_state = 'open' AND reply_by <= answered_at THEN 'expired' ELSE v_state END;
-        verdict := verdict_of(state, p_kind[1], true, v_silence AND silenced_until(p_sender[1]) IS NOT NULL);
+        verdict := verdict_of(state, p_kind[1], v_silence AND silenced_until(p_sender[1]) IS NOT NULL);
         IF verdict IN ('answered', 'declined', 'late') THEN
             PERFORM store_answer(p_question[1], p_id[1], p_kind[1], p_sender[1], p_content[1], p_metadata[1], verdict = 'late',
                                  v_state = 'open', session_id, asker_id, awaited_by, answered_at);

@@ -173,7 +173,7 @@ async def test_a_schema_that_lacks_migrations_is_told_and_fails_only_where_nobod
     told(found[Check.SCHEMA], Result.WARNING, "lacks 0001_initial", "`agent-messaging migrate`")
     told(found[Check.TOKENS], Result.SKIPPED, "the schema is not current")
 
-    for migration in ("0001_initial", "0002_functions"):
+    for migration in ("0001_initial", "0002_sending"):
         (tmp_path / f"{migration}.sql").write_text((migrate.MIGRATIONS / f"{migration}.sql").read_text())
     async with connect(empty_dsn) as connection:
         await migrate.migrate(connection, directory=tmp_path)

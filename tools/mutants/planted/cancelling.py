@@ -81,7 +81,7 @@ MUTANTS = (
         file=_ASKING,
         old="""\
             if self._was_last(question):
-                engine.outbox.release.soon(question)
+                self._engine.outbox.release.soon(question)
             raise
 """,
         new="            self._was_last(question)\n            raise\n",

@@ -13,8 +13,14 @@ MUTANTS = (
         promise="R9",
         sentence="A turn lasts an hour longer, or is over at once, where the process that grants it has a wrong clock.",
         file=_STORE,
-        old="            clocks=_clocks(before, after, moment.now),\n",
-        new="            clocks=_clocks(before, after, datetime.now(moment.now.tzinfo)),\n",
+        old="""\
+            clocks=_clocks(before, after, moment.now),
+            unless_due=_nothing_due(moment),
+            after_seq""",
+        new="""\
+            clocks=_clocks(before, after, datetime.now(moment.now.tzinfo)),
+            unless_due=_nothing_due(moment),
+            after_seq""",
         caught_by=(f"{_TESTS}test_turns_begin_and_end_by_the_databases_clock_alone",),
     ),
     Mutant(
@@ -50,15 +56,17 @@ MUTANTS = (
         promise="R9",
         sentence="A question is over, or never over, for a process with a wrong clock.",
         file="protocol/agent_messaging/asking.py",
-        old="            outcome = await engine.outbox.outcome(question)\n",
+        old="""\
+        outcome = self._settled.get(question) or await self._engine.outbox.outcome(question)
+""",
         new="""\
-            from dataclasses import replace
-            from datetime import datetime
+        from dataclasses import replace
+        from datetime import datetime
 
-            outcome = await engine.outbox.outcome(question)
-            if outcome is not None and outcome.state in (QuestionState.OPEN, QuestionState.EXPIRED):
-                is_over = outcome.reply_by <= datetime.now(outcome.reply_by.tzinfo)
-                outcome = replace(outcome, state=QuestionState.EXPIRED if is_over else QuestionState.OPEN)
+        outcome = await self._engine.outbox.outcome(question)
+        if outcome is not None and outcome.state in (QuestionState.OPEN, QuestionState.EXPIRED):
+            is_over = outcome.reply_by <= datetime.now(outcome.reply_by.tzinfo)
+            outcome = replace(outcome, state=QuestionState.EXPIRED if is_over else QuestionState.OPEN)
 """,
         caught_by=(f"{_TESTS}test_a_question_expires_by_the_databases_clock_alone",),
     ),

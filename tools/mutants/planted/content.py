@@ -31,9 +31,15 @@ MUTANTS = (
         promise="R10",
         sentence="NaN and infinity, which JSON does not know, are written into a message.",
         file=_CONTENT,
-        old="    _walk(value, depth=0)\n    return json.dumps(value, ensure_ascii=False, allow_nan=False,",
-        new="    if not isinstance(value, float):\n        _walk(value, depth=0)\n"
-        "    return json.dumps(value, ensure_ascii=False, allow_nan=True,",
+        old="""\
+    _walk(value, depth=0)
+    return _TO_TEXT(value)
+""",
+        new="""\
+    if not isinstance(value, float):
+        _walk(value, depth=0)
+    return json.dumps(value, ensure_ascii=False)
+""",
         caught_by=(_REFUSED,),
     ),
     Mutant(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tools.mutants.mutant import Mutant
 
-_FUNCTIONS = "db/agent_messaging_db/migrations/0005_etiquette.sql"
+_SENDING = "db/agent_messaging_db/migrations/0002_sending.sql"
+_SETTLING = "db/agent_messaging_db/migrations/0003_settling.sql"
 _INBOX = "db/agent_messaging_db/sql/inbox.sql"
 
 MUTANTS = (
@@ -28,7 +29,7 @@ MUTANTS = (
         name="late-answer-undelivered",
         promise="R1",
         sentence="An answer that comes late is taken from the one who answers and given to nobody.",
-        file=_FUNCTIONS,
+        file=_SETTLING,
         old="SELECT a.id, a.asker_id, a.sender, a.kind, a.awaited_by FROM accepted a ORDER BY a.ord\n",
         new="SELECT a.id, a.asker_id, a.sender, a.kind, a.awaited_by FROM accepted a "
         "WHERE a.verdict <> 'late' ORDER BY a.ord\n",
@@ -81,7 +82,7 @@ ORDER BY d.id LIMIT $3;
         name="order-lost-in-a-batch",
         promise="R1",
         sentence="Messages that are sent at once are numbered the wrong way round.",
-        file=_FUNCTIONS,
+        file=_SENDING,
         old="               p.last_seq + 1 - row_number() OVER (PARTITION BY p.id ORDER BY n.ord DESC) AS seq,\n",
         new="               p.last_seq + 1 - row_number() OVER (PARTITION BY p.id ORDER BY n.ord) AS seq,\n",
         caught_by=(

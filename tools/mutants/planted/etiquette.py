@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tools.mutants.mutant import Mutant
 
-_FUNCTIONS = "db/agent_messaging_db/migrations/0005_etiquette.sql"
+_SENDING = "db/agent_messaging_db/migrations/0002_sending.sql"
+_SETTLING = "db/agent_messaging_db/migrations/0003_settling.sql"
 _BUDGETS = "tests/protocol/test_etiquette.py::"
 _SILENCES = "tests/protocol/test_silences.py::"
 
@@ -13,7 +14,7 @@ MUTANTS = (
         name="a-budget-of-everybody",
         promise="R17",
         sentence="What one agent writes to all others together is counted, not what a pair exchanges.",
-        file=_FUNCTIONS,
+        file=_SENDING,
         old="              FROM messages m WHERE m.pair_id = c.pair_id AND m.seq > c.last_seq - p_budget) m\n",
         new="              FROM messages m ORDER BY m.created_at DESC LIMIT p_budget) m\n",
         caught_by=(f"{_BUDGETS}test_the_message_after_the_budget_is_refused_and_says_until_when_to_pause",),
@@ -22,7 +23,7 @@ MUTANTS = (
         name="a-budget-for-ever",
         promise="R17",
         sentence="Two agents that have once spent their budget never write to each other again.",
-        file=_FUNCTIONS,
+        file=_SENDING,
         old="        WHERE m.questions = 0 AND m.created_at > clock_timestamp() - make_interval",
         new="        WHERE m.questions = 0 AND m.created_at > timestamptz '-infinity' - make_interval",
         caught_by=(f"{_BUDGETS}test_there_is_room_again_when_the_window_has_passed",),
@@ -31,7 +32,7 @@ MUTANTS = (
         name="a-budget-looked-at-without-a-lock",
         promise="R17",
         sentence="Two processes that look at the same time both find room for the last message.",
-        file=_FUNCTIONS,
+        file=_SENDING,
         old="        ON CONFLICT (low_id, high_id) DO UPDATE SET last_seq = p.last_seq WHERE false;",
         new="        ON CONFLICT (low_id, high_id) DO NOTHING;",
         caught_by=(f"{_BUDGETS}test_processes_at_once_do_not_spend_more_than_the_budget",),
@@ -40,19 +41,24 @@ MUTANTS = (
         name="a-budget-of-strangers-without-a-lock",
         promise="R17",
         sentence="Two processes that write first at the same time both have the whole budget.",
-        file=_FUNCTIONS,
-        old="        WHERE n.operation <> ALL (v_skip || v_refused)\n        ORDER BY 1, 2\n",
-        new="        WHERE n.operation <> ALL (v_skip || v_refused)\n"
-        "          AND EXISTS (SELECT FROM pairs e WHERE e.low_id = least(n.sender, n.recipient)\n"
-        "                      AND e.high_id = greatest(n.sender, n.recipient))\n"
-        "        ORDER BY 1, 2\n",
+        file=_SENDING,
+        old="""
+        WHERE n.operation <> ALL (v_skip)
+        ORDER BY 1, 2
+""",
+        new="""
+        WHERE n.operation <> ALL (v_skip)
+          AND EXISTS (SELECT FROM pairs e WHERE e.low_id = least(n.sender, n.recipient)
+                      AND e.high_id = greatest(n.sender, n.recipient))
+        ORDER BY 1, 2
+""",
         caught_by=(f"{_BUDGETS}test_two_processes_that_write_first_at_the_same_time_share_a_budget",),
     ),
     Mutant(
         name="a-question-opens-nothing",
         promise="R17",
         sentence="A new question gives no room for what there is to say about it.",
-        file=_FUNCTIONS,
+        file=_SENDING,
         old="count(*) FILTER (WHERE m.kind = 'question') OVER (ORDER BY m.seq DESC) AS questions",
         new="0 AS questions",
         caught_by=(f"{_BUDGETS}test_a_new_question_is_taken_and_opens_the_budget_again",),
@@ -61,7 +67,7 @@ MUTANTS = (
         name="questions-without-end",
         promise="R17",
         sentence="Two agents ask each other for ever.",
-        file=_FUNCTIONS,
+        file=_SENDING,
         old="    WHERE c.questions = 0 AND recent.used + c.place > p_budget OR total.since IS NOT NULL\n",
         new="    WHERE c.questions = 0 AND recent.used + c.place > p_budget\n",
         caught_by=(f"{_BUDGETS}test_questions_have_a_budget_ten_times_as_large_and_their_answers_have_none",),
@@ -70,7 +76,7 @@ MUTANTS = (
         name="a-refusal-remembered",
         promise="R17",
         sentence="Tried again with its key after the pause, a refused message is taken for sent.",
-        file=_FUNCTIONS,
+        file=_SENDING,
         old="        WHERE n.operation = ANY (v_refused) AND k.agent_id = n.agent_id AND k.key = n.key;\n",
         new="        WHERE false AND k.agent_id = n.agent_id AND k.key = n.key;\n",
         caught_by=(f"{_BUDGETS}test_a_retry_of_what_was_accepted_is_neither_counted_nor_refused",),
@@ -109,8 +115,8 @@ MUTANTS = (
         name="silence-not-asked-in-answers",
         promise="R17",
         sentence="A silenced agent goes on by answering.",
-        file=_FUNCTIONS,
-        old="                         WHEN v_silence AND silenced_until(r.sender) IS NOT NULL THEN 'silenced'\n",
+        file=_SETTLING,
+        old="                WHEN p_is_silenced THEN 'silenced'\n",
         new="",
         caught_by=(
             f"{_SILENCES}test_who_is_silenced_writes_nothing_in_any_process_and_reads_all_the_same",
@@ -121,7 +127,7 @@ MUTANTS = (
         name="silence-of-agents-only",
         promise="R17",
         sentence="An organization is silenced, and its agents go on.",
-        file=_FUNCTIONS,
+        file=_SENDING,
         old="s.subject_id = ANY (ARRAY[a.id, a.organization_id])",
         new="s.subject_id = a.id",
         caught_by=(

@@ -28,19 +28,15 @@ MUTANTS = (
         sentence="A handler that lost its message to another one finishes it all the same.",
         file=_DELIVERIES,
         old="""\
--- Handled: read. The attempt fences whoever finishes late.
-UPDATE deliveries d SET read_at = clock_timestamp(), claimed_by = NULL
-FROM (SELECT d.message_id FROM deliveries d JOIN unnest($1::uuid[], $2::int[]) AS n (message_id, attempt)
-      ON n.message_id = d.message_id AND n.attempt = d.attempt
-      WHERE d.claimed_by = $3 AND d.read_at IS NULL
-""".removesuffix("\n"),
+      CROSS JOIN unnest($1::uuid[], $2::int[]) AS n (message_id, attempt)
+      JOIN deliveries d ON n.message_id = d.message_id AND n.attempt = d.attempt
+      WHERE d.claimed_by = $3 AND d.read_at IS NULL ORDER BY d.message_id FOR UPDATE OF d) n
+""",
         new="""\
--- Handled: read.
-UPDATE deliveries d SET read_at = clock_timestamp(), claimed_by = NULL
-FROM (SELECT d.message_id FROM deliveries d JOIN unnest($1::uuid[], $2::int[]) AS n (message_id, attempt)
-      ON n.message_id = d.message_id AND n.attempt > 0
-      WHERE $3::uuid IS NOT NULL AND d.read_at IS NULL
-""".removesuffix("\n"),
+      CROSS JOIN unnest($1::uuid[], $2::int[]) AS n (message_id, attempt)
+      JOIN deliveries d ON n.message_id = d.message_id AND n.attempt > 0
+      WHERE $3::uuid IS NOT NULL AND d.read_at IS NULL ORDER BY d.message_id FOR UPDATE OF d) n
+""",
         caught_by=(
             "tests/protocol/test_handler_failures.py::"
             "test_a_process_that_lost_its_lease_finishes_late_and_changes_nothing",
@@ -72,9 +68,9 @@ FROM (SELECT d.message_id FROM deliveries d JOIN unnest($1::uuid[], $2::int[]) A
         name="a-question-handled-after-its-answer",
         promise="R2",
         sentence="A question that was answered by hand is given to the handler as well.",
-        file="db/agent_messaging_db/migrations/0002_functions.sql",
-        old="        FROM accepted a WHERE d.message_id = a.question AND d.read_at IS NULL\n",
-        new="        FROM accepted a WHERE d.message_id = a.question AND d.read_at IS NULL AND false\n",
+        file="db/agent_messaging_db/migrations/0003_settling.sql",
+        old="WHERE message_id = p_question AND read_at IS NULL;",
+        new="WHERE message_id = p_question AND read_at IS NULL AND false;",
         caught_by=(
             "tests/protocol/test_handler_failures.py::"
             "test_a_question_that_was_answered_is_never_handled_again_nor_dead",

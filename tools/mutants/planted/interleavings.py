@@ -25,17 +25,21 @@ MUTANTS = (
         promise="R5",
         sentence="A wait subscribes as it goes to sleep, and not before it looks.",
         file=_WAITING,
-        old="        begun = watch or self.watch(topics)\n",
-        new=(
-            "        registry, names = self._waiters, tuple(topics)\n"
-            "\n"
-            "        class Late(_Waiter):\n"
-            "            async def sleep(self, seconds: float) -> bool:\n"
-            "                begun.stop = _enter(registry, names, self)\n"
-            "                return await super().sleep(seconds)\n"
-            "\n"
-            "        begun = Watch(Late(), lambda: None)\n"
-        ),
+        old="""\
+        watch = watch or self.watch(topics)
+""",
+        new="""\
+        if watch is not None:
+            watch.stop()
+
+        class Late(Watch):
+            def sleep(self, seconds: float) -> asyncio.Future[None] | None:
+                _enter(self._registry, self._topics, self)
+                return super().sleep(seconds)
+
+        watch = Late(self._watches, self._alarms, topics)
+        watch.stop()
+""",
         caught_by=(f"{_R5}[between_the_look_and_the_sleep]",),
     ),
     Mutant(
@@ -237,8 +241,8 @@ MUTANTS = (
         promise="R2",
         sentence="A batch whose reply was lost is sent again as if it were new, under new ids.",
         file="protocol/agent_messaging/outbox.py",
-        old="await conversations.send_messages(connection, batch=batch, again=again, limits",
-        new="await conversations.send_messages(connection, batch=batch, again=False, limits",
+        old="connection, batch=batch, again=again, process",
+        new="connection, batch=batch, again=False, process",
         caught_by=(f"{_CUT}[after]",),
     ),
     Mutant(
@@ -260,11 +264,9 @@ MUTANTS = (
         name="two-answers",
         promise="R2",
         sentence="A question that is answered takes another answer.",
-        file="db/agent_messaging_db/migrations/0002_functions.sql",
-        old="                         WHEN r.state = 'expired' AND r.kind = 'answer' THEN 'late'\n",
-        new="""\
-                         WHEN r.state IN ('expired', 'answered') AND r.kind = 'answer' THEN 'late'
-""",
+        file="db/agent_messaging_db/migrations/0003_settling.sql",
+        old="                WHEN p_state = 'expired' AND p_kind = 'answer' THEN 'late'\n",
+        new="                WHEN p_state IN ('expired', 'answered') AND p_kind = 'answer' THEN 'late'\n",
         caught_by=(f"{_RACES}::test_of_two_answers_that_have_found_one_question_one_is_stored_and_the_other_told",),
     ),
     Mutant(

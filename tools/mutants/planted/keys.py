@@ -5,7 +5,8 @@ from __future__ import annotations
 from tools.mutants.mutant import Mutant
 
 _OUTBOX = "protocol/agent_messaging/outbox.py"
-_FUNCTIONS = "db/agent_messaging_db/migrations/0005_etiquette.sql"
+_SENDING = "db/agent_messaging_db/migrations/0002_sending.sql"
+_SETTLING = "db/agent_messaging_db/migrations/0003_settling.sql"
 _KEYS = "tests/protocol/test_idempotency.py::"
 
 MUTANTS = (
@@ -43,7 +44,7 @@ MUTANTS = (
         name="a-key-of-a-moment",
         promise="R2",
         sentence="A key is forgotten at once, so a retry that comes a little later sends again.",
-        file="db/agent_messaging_db/migrations/0002_functions.sql",
+        file=_SENDING,
         old="        WHERE k.created_at < clock_timestamp() - interval '24 hours';\n",
         new="        WHERE k.created_at < clock_timestamp();\n",
         caught_by=(f"{_KEYS}test_the_same_key_and_payload_give_the_first_result_and_send_nothing",),
@@ -52,7 +53,7 @@ MUTANTS = (
         name="replayed-and-sent",
         promise="R2",
         sentence="A retry is recognised, is given the first result, and is sent again all the same.",
-        file=_FUNCTIONS,
+        file=_SENDING,
         old="                v_skip := v_skip || operation;\n                RETURN NEXT;\n",
         new="                RETURN NEXT;\n",
         caught_by=(f"{_KEYS}test_ten_retries_at_once_send_once",),
@@ -61,7 +62,7 @@ MUTANTS = (
         name="a-second-try-is-a-second-message",
         promise="R2",
         sentence="Tried again after a connection that ended at the commit, a send collides with itself.",
-        file=_FUNCTIONS,
+        file=_SENDING,
         old="""\
     IF p_again THEN
         SELECT coalesce(array_agg(DISTINCT n.operation), '{}') INTO v_skip
@@ -76,7 +77,7 @@ MUTANTS = (
         name="an-answer-tried-again-is-refused",
         promise="R2",
         sentence="Tried again after a connection that ended at the commit, an answer is refused by itself.",
-        file=_FUNCTIONS,
+        file=_SETTLING,
         old="    IF p_again THEN\n        FOR ord, verdict, asker_id IN\n",
         new="    IF p_again AND false THEN\n        FOR ord, verdict, asker_id IN\n",
         caught_by=("tests/db/test_batches.py::test_an_answer_whose_first_try_was_stored_unheard_is_the_answer",),
@@ -86,13 +87,12 @@ MUTANTS = (
         promise="R2",
         sentence="A retry is given the first result of another call that went out together with it.",
         file="db/agent_messaging_db/conversations.py",
-        old="""\
+        old="""
     for row in found:
-        verdicts[row["operation"]] = Verdict(
+        number: int = row["operation"]
 """,
-        new="""\
+        new="""
     for number, row in enumerate(found):
-        verdicts[number] = Verdict(
 """,
         caught_by=("tests/db/test_batches.py::test_of_retries_among_new_messages_each_gets_its_own_first_result",),
     ),
@@ -112,9 +112,9 @@ MUTANTS = (
         name="two-answers-to-a-question",
         promise="R2",
         sentence="A question that has been answered takes another answer.",
-        file=_FUNCTIONS,
-        old="                         WHEN r.state = 'open' AND r.kind = 'answer' THEN 'answered'\n",
-        new="                         WHEN r.kind = 'answer' THEN 'answered'\n",
+        file=_SETTLING,
+        old="                WHEN p_state = 'open' AND p_kind = 'answer' THEN 'answered'\n",
+        new="                WHEN p_kind = 'answer' THEN 'answered'\n",
         caught_by=(
             "tests/protocol/test_sync_conversation.py::test_fifty_replies_at_once_and_exactly_one_is_the_answer",
         ),
@@ -123,18 +123,18 @@ MUTANTS = (
         name="two-answers-at-once",
         promise="R2",
         sentence="Of two answers that arrive together, both count.",
-        file=_FUNCTIONS,
-        old="                         WHEN r.rank > 1 THEN 'refused'\n",
-        new="",
+        file=_SETTLING,
+        old="CASE WHEN t.settles AND t.place > 1 THEN 'refused' ELSE t.verdict END",
+        new="t.verdict",
         caught_by=("tests/db/test_batches.py::test_of_two_answers_in_one_batch_the_first_is_the_answer",),
     ),
     Mutant(
         name="answers-without-a-lock",
         promise="R2",
         sentence="Two processes that answer a question in the same moment both find it open.",
-        file=_FUNCTIONS,
-        old="    PERFORM FROM questions q WHERE q.id = ANY (p_question) ORDER BY q.id FOR UPDATE;\n",
-        new="",
+        file=_SETTLING,
+        old="q.answerer_id = p_sender[1] FOR UPDATE;",
+        new="q.answerer_id = p_sender[1];",
         caught_by=("tests/db/test_batches.py::test_of_two_processes_that_answer_in_one_moment_the_second_is_refused",),
     ),
     Mutant(
@@ -192,18 +192,21 @@ MUTANTS = (
         promise="R2",
         sentence="A send whose connection broke after the commit is stored a second time.",
         file="protocol/agent_messaging/outbox.py",
-        old="            return await conversations.send_messages("
-        "connection, batch=batch, again=again, limits=self._limits)\n",
+        old="""\
+            verdicts = await conversations.send_messages(
+                connection, batch=batch, again=again, process=self._process, limits=self._limits
+            )
+""",
         new="""\
-            from dataclasses import replace
-
-            from agent_messaging.identifiers import new_id
+            from agent_messaging_db.ids import new_id
 
             fresh = [
-                replace(one, messages=tuple(replace(row, id=new_id()) for row in one.messages)) if again else one
+                one._replace(messages=tuple(row._replace(id=new_id()) for row in one.messages)) if again else one
                 for one in batch
             ]
-            return await conversations.send_messages(connection, batch=fresh, again=again, limits=self._limits)
+            verdicts = await conversations.send_messages(
+                connection, batch=fresh, again=again, process=self._process, limits=self._limits
+            )
 """,
         caught_by=("tests/protocol/test_acknowledged.py::test_a_send_whose_outcome_was_lost_is_stored_once",),
     ),

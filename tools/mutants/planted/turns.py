@@ -146,8 +146,8 @@ MUTANTS = (
         promise="R4",
         sentence="A speech that was decided in time is saved after its turn has run out.",
         file="db/agent_messaging_db/sql/meetings.sql",
-        old="(NOT $3 OR next_due IS NULL OR next_due > clock_timestamp())",
-        new="(NOT $3 OR next_due IS NULL OR next_due > '-infinity')",
+        old="version = $2 AND (NOT $3 OR next_due IS NULL OR next_due > clock_timestamp())",
+        new="version = $2 AND (NOT $3 OR next_due IS NULL OR next_due > '-infinity')",
         caught_by=(
             "tests/protocol/test_saved_in_time.py::test_a_speech_that_is_saved_after_its_turn_ran_out_is_not_recorded",
         ),

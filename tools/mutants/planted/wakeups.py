@@ -63,8 +63,13 @@ MUTANTS = (
         promise="R5",
         sentence="What wakes a wait while it looks is forgotten, and it sleeps although the answer is there.",
         file=_WAITING,
-        old="            await waiter.sleep(min(window.remaining, pause))\n",
-        new="            waiter.forget()\n            await waiter.sleep(min(window.remaining, pause))\n",
+        old="""\
+                if (sleep := watch.sleep(min(window.remaining, pause))) is not None:
+""",
+        new="""\
+                watch.forget()
+                if (sleep := watch.sleep(min(window.remaining, pause))) is not None:
+""",
         caught_by=(
             "tests/protocol/test_waiting.py::test_what_happens_while_a_wait_looks_is_seen_although_it_found_nothing",
         ),
@@ -74,19 +79,19 @@ MUTANTS = (
         promise="R5",
         sentence="A wait looks before it subscribes: what is sent in between wakes nobody.",
         file=_WAITING,
-        old="        begun = watch or self.watch(topics)\n",
-        new=(
-            "        entered: list[Callable[[], None]] = []\n"
-            "        names, look_first = tuple(topics), look\n"
-            "        begun = Watch(_Waiter(), lambda: [leave() for leave in entered])\n"
-            "\n"
-            "        async def look() -> Found | None:\n"
-            "            found = await look_first()\n"
-            "            if not entered:\n"
-            "                entered.append(_enter(self._waiters, names, begun.waiter))\n"
-            "            return found\n"
-            "\n"
-        ),
+        old="""\
+        watch = watch or self.watch(topics)
+""",
+        new="""\
+        watch, look_first = watch or self.watch(topics), look
+        watch.stop()
+
+        async def look() -> Found | None:
+            found = await look_first()
+            _enter(watch._registry, watch._topics, watch)
+            return found
+
+""",
         caught_by=(
             "tests/protocol/test_waiting.py::test_what_happens_while_a_wait_looks_is_seen_although_it_found_nothing",
         ),
@@ -113,12 +118,24 @@ MUTANTS = (
         try:
             verdicts = await self._database.run(send)
         finally:
+            if takers is not None and places:
+                taken = _handed(takers, batch, verdicts, places)
+                for message, place in places.items():
+                    takers.cancel(place, message, doubtful=doubtful)
             # Also when the outcome is unknown: waking for nothing is cheap.
-            self._waiting.wake({agent_topic(message.recipient_id) for sending in batch for message in sending.messages})
+            self._waiting.wake(
+                {agent_topic(row.recipient_id) for sending in batch for row in sending.messages if row.id not in taken}
+            )
 """,
         new="""\
-        self._waiting.wake({agent_topic(message.recipient_id) for sending in batch for message in sending.messages})
-        verdicts = await self._database.run(send)
+        self._waiting.wake({agent_topic(row.recipient_id) for sending in batch for row in sending.messages})
+        try:
+            verdicts = await self._database.run(send)
+        finally:
+            if takers is not None and places:
+                taken = _handed(takers, batch, verdicts, places)
+                for message, place in places.items():
+                    takers.cancel(place, message, doubtful=doubtful)
 """,
         caught_by=("tests/protocol/test_woken_in_time.py::test_nobody_is_woken_before_what_wakes_him_is_committed",),
     ),
@@ -180,8 +197,14 @@ MUTANTS = (
         promise="R6",
         sentence="A listening connection that is frozen but not closed is believed in for ever.",
         file=_WAKEUPS,
-        old='                    await connection.execute("SELECT 1", timeout=SILENCE)\n',
-        new="                    pass\n",
+        old="""\
+                if not lost.is_set():
+                    await self._look_for_others(connection)
+""",
+        new="""\
+                if not lost.is_set():
+                    pass
+""",
         caught_by=(
             "tests/db/test_wakeups.py::test_a_frozen_connection_is_noticed_and_replaced_and_everybody_looks_again",
         ),
@@ -203,8 +226,16 @@ MUTANTS = (
         promise="R6",
         sentence="An outage of a second ends every wait with an error, however much of its window is left.",
         file=_WAITING,
-        old="            except DatabaseUnavailable:\n                if last:\n                    raise\n",
-        new="            except DatabaseUnavailable:\n                if window:\n                    raise\n",
+        old="""\
+                except DatabaseUnavailable:
+                    if last:
+                        raise
+""",
+        new="""\
+                except DatabaseUnavailable:
+                    if window:
+                        raise
+""",
         caught_by=(
             "tests/protocol/test_waiting.py::test_an_unreachable_database_is_waited_out_and_told_only_when_the_window_ends",
         ),

@@ -83,9 +83,9 @@ FROM (SELECT d.message_id FROM deliveries d JOIN unnest($1::uuid[], $2::uuid[]) 
         name="an-answer-by-anybody",
         promise="R13",
         sentence="The statement that settles a question does not ask whose it is to answer.",
-        file="db/agent_messaging_db/migrations/0002_functions.sql",
-        old="        LEFT JOIN questions q ON q.id = n.question AND q.answerer_id = n.sender\n",
-        new="        LEFT JOIN questions q ON q.id = n.question\n",
+        file="db/agent_messaging_db/migrations/0003_settling.sql",
+        old="WHERE q.id = p_question[1] AND q.answerer_id = p_sender[1] FOR UPDATE;",
+        new="WHERE q.id = p_question[1] FOR UPDATE;",
         caught_by=("tests/db/test_answers.py::test_a_question_is_settled_by_the_one_who_was_asked_alone",),
     ),
     Mutant(

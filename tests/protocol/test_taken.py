@@ -1,0 +1,146 @@
+"""Messages to a handler of the sending process: stored as claimed, and handed over without being looked for."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from agent_messaging import MessageContext
+from agent_messaging_db import deliveries, silences, sync_points
+from agent_messaging_db.sync_points import SyncPoint
+from tests.protocol.world import SWEEP_OFF, eventually, fetch, opened
+
+BOUND = 60.0
+CLAIMED = "SELECT claimed_by, attempt, read_at FROM deliveries WHERE kind <> 'answer' ORDER BY id"
+
+
+@pytest.mark.requirement("handler:taken")
+async def test_what_is_sent_to_a_handler_here_is_handled_without_a_claim(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims = 0
+    claim = deliveries.claim
+
+    async def counted(*arguments: Any, **options: Any) -> Any:
+        nonlocal claims
+        claimed = await claim(*arguments, **options)
+        claims += len(claimed)
+        return claimed
+
+    monkeypatch.setattr(deliveries, "claim", counted)
+    async with opened(dsn, "alice", "bob", sweep_interval=SWEEP_OFF) as sdk, asyncio.timeout(BOUND):
+        handled: list[tuple[Any, int]] = []
+
+        @sdk.register_handler("bob")
+        async def handle(message: Any, context: MessageContext) -> Any:
+            handled.append((message, context.attempt))
+            return "yes" if context.requires_reply else None
+
+        assert await sdk.sync_conversation.send_and_wait("alice", "bob", "question") == "yes"
+        await sdk.async_conversation.send("alice", "bob", "async")
+        await sdk.one_way.send("alice", "bob", "one way")
+
+        async def finished() -> bool:
+            return all(row["read_at"] for row in await fetch(dsn, CLAIMED))
+
+        await eventually(finished)
+        assert handled == [("question", 1), ("async", 1), ("one way", 1)]
+        assert claims == 0
+
+
+@pytest.mark.requirement("handler:taken")
+async def test_what_came_before_from_another_process_is_handled_first(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        opened(dsn, "alice", "bob", sweep_interval=SWEEP_OFF) as here,
+        opened(dsn, sweep_interval=SWEEP_OFF) as there,
+        asyncio.timeout(BOUND),
+    ):
+        handled: list[Any] = []
+        going_on = asyncio.Event()
+
+        @here.register_handler("bob")
+        async def handle(message: Any, _context: MessageContext) -> None:
+            handled.append(message)
+            if len(handled) == 3:
+                going_on.set()
+
+        await here.get_agent("bob")
+        # As if its wake-up were still on the way.
+        monkeypatch.setattr(here._handlers, "poke", lambda _: None)
+        await there.async_conversation.send("alice", "bob", "first")
+        await here.async_conversation.send("alice", "bob", "second")
+        assert handled == []
+        monkeypatch.undo()
+        await here.async_conversation.send("alice", "bob", "third")
+        await going_on.wait()
+        assert handled == ["first", "second", "third"]
+
+
+@pytest.mark.requirement("handler:taken")
+async def test_what_was_taken_by_a_try_whose_outcome_was_lost_is_handled_all_the_same(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(dsn, "alice", "bob", sweep_interval=0.05) as sdk, asyncio.timeout(BOUND):
+        handled = asyncio.Event()
+
+        @sdk.register_handler("bob")
+        async def handle(_message: Any, _context: MessageContext) -> None:
+            handled.set()
+
+        await sdk.get_agent("bob")
+        await sdk.async_conversation.get_unread_messages("alice")
+        lost = False
+
+        async def lose(point: SyncPoint) -> None:
+            nonlocal lost
+            if point is SyncPoint.BATCH_GOES:
+                monkeypatch.setattr(sync_points, "hook", lose_once)
+
+        async def lose_once(point: SyncPoint) -> None:
+            nonlocal lost
+            if point is SyncPoint.TRY_DONE and not lost:
+                lost = True
+                raise ConnectionResetError
+
+        monkeypatch.setattr(sync_points, "hook", lose)
+        await sdk.async_conversation.send("alice", "bob", "hello")
+        assert lost
+        await handled.wait()
+
+        async def read() -> bool:
+            return all(row["read_at"] for row in await fetch(dsn, CLAIMED))
+
+        await eventually(read)
+
+
+@pytest.mark.requirement("handler:taken")
+@pytest.mark.parametrize("why", ["silenced", "without a lease", "no room"])
+async def test_nothing_is_taken_where_the_handler_would_not_claim_it(dsn: str, why: str) -> None:
+    async with opened(dsn, "alice", "bob", sweep_interval=SWEEP_OFF, handler_concurrency=1) as sdk:
+        entered, going_on = asyncio.Event(), asyncio.Event()
+
+        @sdk.register_handler("bob")
+        async def handle(_message: Any, _context: MessageContext) -> None:
+            entered.set()
+            await going_on.wait()
+
+        await sdk.get_agent("bob")
+        if why == "silenced":
+            async with sdk._engine.database.connection() as connection:
+                bob = await sdk._engine.names.agent("bob")
+                await silences.set_silence(connection, subject=bob.id, until=None, seconds=None)
+        elif why == "without a lease":
+            await sdk._engine.lease.stop()
+            await fetch(dsn, "UPDATE processes SET lease_until = clock_timestamp() - interval '1 second'")
+        else:
+            await sdk.async_conversation.send("alice", "bob", "one")
+            async with asyncio.timeout(BOUND):
+                await entered.wait()
+        await sdk.async_conversation.send("alice", "bob", "two")
+        *_, last = await fetch(dsn, CLAIMED)
+        assert (last["claimed_by"], last["attempt"]) == (None, 0)
+        going_on.set()
