@@ -111,9 +111,9 @@ async def mark_read(connection: Connection, *, deliveries: Sequence[tuple[UUID, 
     return {row[0] for row in rows}
 
 
-async def mark_taken(connection: Connection, *, deliveries: Sequence[tuple[UUID, UUID]]) -> None:
+async def mark_taken(connection: Connection, *, messages: Iterable[UUID]) -> None:
     """Acknowledge (message, recipient) pairs that a wait has given to its caller."""
-    await connection.execute(_SQL["mark_taken"], [m for m, _ in deliveries], [r for _, r in deliveries])
+    await connection.execute(_SQL["mark_taken"], list(messages))
 
 
 async def mark_unread(connection: Connection, *, messages: Iterable[UUID]) -> None:

@@ -91,7 +91,7 @@ class _Wait(Generic[M]):
             if found.awaited_by == engine.process:
                 # Not waited for: as long as this process has the claim that the answer was born with, no inbox
                 # shows it.
-                engine.outbox.mark_taken.soon((found.answer_id, asker.id))
+                engine.outbox.mark_taken.soon(found.answer_id)
             else:
                 await engine.outbox.mark_read((found.answer_id, asker.id))
             self.has_consumed = True

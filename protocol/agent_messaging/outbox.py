@@ -200,9 +200,9 @@ class Outbox:
         marked = await self._database.run(mark)
         return [message in marked for message, _ in batch]
 
-    async def _mark_taken(self, batch: Sequence[Delivery]) -> list[None]:
+    async def _mark_taken(self, batch: Sequence[UUID]) -> list[None]:
         async def mark(connection: Connection, _again: bool) -> None:
-            await inbox.mark_taken(connection, deliveries=batch)
+            await inbox.mark_taken(connection, messages=batch)
 
         # However long it takes: until then, nobody else is shown them.
         await self._database.run(mark, patience=math.inf)

@@ -98,13 +98,10 @@ RETURNING d.message_id;
 
 -- name: mark_taken
 -- The same for answers that a wait has given to its caller. Not flushed to disk: one that a crash of the server loses is
--- in the inbox again.
+-- in the inbox again. The index gives, and so locks, them in its order.
 UPDATE deliveries d SET read_at = clock_timestamp(), claimed_by = NULL
-FROM (SELECT d.message_id FROM (SELECT set_config('synchronous_commit', 'off', true)) AS not_flushed
-      CROSS JOIN unnest($1::uuid[], $2::uuid[]) AS n (message_id, recipient_id)
-      JOIN deliveries d ON n.message_id = d.message_id AND n.recipient_id = d.recipient_id
-      WHERE d.read_at IS NULL ORDER BY d.message_id FOR UPDATE OF d) n
-WHERE d.message_id = n.message_id;
+FROM (SELECT set_config('synchronous_commit', 'off', true)) AS not_flushed
+WHERE d.message_id = ANY ($1::uuid[]) AND d.read_at IS NULL;
 
 -- name: mark_unread
 -- What was taken by a call that could not give it to its caller.

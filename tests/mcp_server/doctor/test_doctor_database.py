@@ -178,7 +178,9 @@ async def test_a_schema_that_lacks_migrations_is_told_and_fails_only_where_nobod
     async with connect(empty_dsn) as connection:
         await migrate.migrate(connection, directory=tmp_path)
     found = await examined(DATABASE_URL=empty_dsn, AUTO_MIGRATE="false")
-    told(found[Check.SCHEMA], Result.FAILING, "lacks 0003_settling", "AUTO_MIGRATE is false", "`agent-messaging migrate`")
+    told(
+        found[Check.SCHEMA], Result.FAILING, "lacks 0003_settling", "AUTO_MIGRATE is false", "`agent-messaging migrate`"
+    )
     told(found[Check.ROLE], Result.OK)
 
     await execute(empty_dsn, "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
