@@ -173,4 +173,24 @@ MUTANTS = (
             f"{_SILENCES}test_the_handlers_of_a_silenced_agent_rest_and_what_came_meanwhile_is_handled_afterwards",
         ),
     ),
+    Mutant(
+        name="handed-to-the-silenced",
+        promise="R17",
+        sentence="A message is handed to the handler of an agent that is silenced.",
+        file=_SENDING,
+        old="cardinality(p_taken) > 0 AND NOT v_silence\n",
+        new="cardinality(p_taken) > 0\n",
+        caught_by=(
+            "tests/protocol/test_taken.py::test_nothing_is_taken_where_the_handler_would_not_claim_it[silenced]",
+        ),
+    ),
+    Mutant(
+        name="alone-without-its-hop",
+        promise="R17",
+        sentence="A message that is stored alone counts as the first of its loop.",
+        file=_SENDING,
+        old="p_content, p_metadata, p_hop, clock_timestamp());",
+        new="p_content, p_metadata, 0, clock_timestamp());",
+        caught_by=("tests/db/test_batches.py::test_what_is_stored_alone_is_stored_as_in_a_batch",),
+    ),
 )

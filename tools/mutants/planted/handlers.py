@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tools.mutants.mutant import Mutant
 
+_TAKEN = "tests/protocol/test_taken.py"
 _DELIVERIES = "db/agent_messaging_db/sql/deliveries.sql"
 
 MUTANTS = (
@@ -95,5 +96,23 @@ MUTANTS = (
         old="        await self._let_go(connection)\n",
         new="",
         caught_by=("tests/protocol/test_outages.py::test_a_message_whose_handler_ended_during_an_outage_is_not_stuck",),
+    ),
+    Mutant(
+        name="taken-out-of-turn",
+        promise="R1",
+        sentence="A message is handed to the handler beside its sender although an older one waits for that.",
+        file="db/agent_messaging_db/migrations/0002_sending.sql",
+        old="    is_taken := p_takes AND NOT has_claimable(p_recipient);\n",
+        new="    is_taken := p_takes;\n",
+        caught_by=(f"{_TAKEN}::test_what_came_before_from_another_process_is_handled_first",),
+    ),
+    Mutant(
+        name="taken-and-forgotten",
+        promise="R1",
+        sentence="What a try of unknown outcome has claimed for a handler stays claimed, and nobody handles it.",
+        file="protocol/agent_messaging/handlers.py",
+        old="        self._doubtful |= doubtful\n",
+        new="",
+        caught_by=(f"{_TAKEN}::test_what_was_taken_by_a_try_whose_outcome_was_lost_is_handled_all_the_same",),
     ),
 )

@@ -172,4 +172,15 @@ MUTANTS = (
             "test_ending_an_ended_meeting_changes_nothing_and_the_first_reason_stands",
         ),
     ),
+    Mutant(
+        name="handed-over-long-ago",
+        promise="R6",
+        sentence="A wait for the floor is handed a turn that was given on before it began, and looks no further.",
+        file="protocol/agent_messaging/meeting_floor.py",
+        old="            self._store.granted(meeting, agent.id)  # one from before the wait may be long over\n",
+        new="            pass\n",
+        caught_by=(
+            "tests/protocol/test_meeting_events.py::test_nothing_is_told_of_what_was_over_before_the_registration",
+        ),
+    ),
 )

@@ -292,4 +292,13 @@ MUTANTS = (
             "tests/db/test_wakeups.py::test_a_connection_that_the_server_ends_is_replaced_and_everybody_looks_again",
         ),
     ),
+    Mutant(
+        name="kept-from-the-newcomer",
+        promise="R5",
+        sentence="What a process told nobody, being alone, is not told to the one that came at that moment.",
+        file=_WAKEUPS,
+        old="        withheld = self._withheld | self._withheld_before\n",
+        new="        withheld = set[str]()\n",
+        caught_by=("tests/db/test_wakeups.py::test_a_process_that_is_alone_tells_nobody_until_another_one_comes",),
+    ),
 )
