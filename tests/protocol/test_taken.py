@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from agent_messaging import MessageContext
-from agent_messaging_db import deliveries, silences, sync_points
-from agent_messaging_db.sync_points import SyncPoint
+from agent_messaging_db import conversations, deliveries, silences
 from tests.protocol.world import SWEEP_OFF, eventually, fetch, opened
 
 BOUND = 60.0
@@ -92,23 +91,20 @@ async def test_what_was_taken_by_a_try_whose_outcome_was_lost_is_handled_all_the
             handled.set()
 
         await sdk.get_agent("bob")
-        await sdk.async_conversation.get_unread_messages("alice")
-        lost = False
+        tries: list[bool] = []
+        send = conversations.send_messages
 
-        async def lose(point: SyncPoint) -> None:
-            nonlocal lost
-            if point is SyncPoint.BATCH_GOES:
-                monkeypatch.setattr(sync_points, "hook", lose_once)
-
-        async def lose_once(point: SyncPoint) -> None:
-            nonlocal lost
-            if point is SyncPoint.TRY_DONE and not lost:
-                lost = True
+        async def lose_the_first(*arguments: Any, again: bool, **options: Any) -> Any:
+            verdicts = await send(*arguments, again=again, **options)
+            tries.append(again)
+            if not again:
+                assert verdicts[0].taken
                 raise ConnectionResetError
+            return verdicts
 
-        monkeypatch.setattr(sync_points, "hook", lose)
+        monkeypatch.setattr(conversations, "send_messages", lose_the_first)
         await sdk.async_conversation.send("alice", "bob", "hello")
-        assert lost
+        assert tries == [False, True]
         await handled.wait()
 
         async def read() -> bool:
