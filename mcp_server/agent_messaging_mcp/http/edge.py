@@ -7,7 +7,7 @@ A web page that resolves its own name to this machine could else speak to the se
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -106,16 +106,15 @@ class Edge:
         self._origins = frozenset(map(allowed_origin, allowed_origins))
         self._refused = refused
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Hand on what may pass, and be gone: what is awaited here would be kept by every held call."""
         if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
-            return
+            return self._app(scope, receive, send)
         if scope["type"] != "http" or (why := self._objection(scope["headers"])) is None:
-            await self._app(scope, receive, self._counting(send))
-            return
+            return self._app(scope, receive, self._counting(send))
         self._refused(why)
         status, words = _ANSWERS[why]
-        await PlainTextResponse(words, status_code=status, headers={"connection": "close"})(scope, receive, send)
+        return PlainTextResponse(words, status_code=status, headers={"connection": "close"})(scope, receive, send)
 
     def _counting(self, send: Send) -> Send:
         async def counting(message: Message) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Awaitable
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -26,17 +27,16 @@ class Sessions:
         self._of_agent: dict[str, OrderedDict[str, None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Hand on, and be gone: what is awaited here would be kept by every held call."""
         credential = current()
         if scope["type"] != "http" or credential is None or credential.subject is None:
-            await self._app(scope, receive, send)
-            return
+            return self._app(scope, receive, send)
         agent = credential.subject
         session = Headers(scope=scope).get(_SESSION_ID)
         if session is not None:
             self._used(agent, session)
-            await self._app(scope, receive, send)
-            return
+            return self._app(scope, receive, send)
 
         async def noting(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] < 300:
@@ -45,7 +45,7 @@ class Sessions:
                     self._opened(agent, opened, scope)
             await send(message)
 
-        await self._app(scope, receive, noting)
+        return self._app(scope, receive, noting)
 
     def _used(self, agent: str, session: str) -> None:
         # What another agent names is not moved; the SDK tells it that there is no such session.
