@@ -7,7 +7,7 @@ A web page that resolves its own name to this machine could else speak to the se
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -106,15 +106,16 @@ class Edge:
         self._origins = frozenset(map(allowed_origin, allowed_origins))
         self._refused = refused
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Hand on what may pass, and be gone: what is awaited here would be kept by every held call."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            return self._app(scope, receive, send)
+            await self._app(scope, receive, send)
+            return
         if scope["type"] != "http" or (why := self._objection(scope["headers"])) is None:
-            return self._app(scope, receive, self._counting(send))
+            await self._app(scope, receive, self._counting(send))
+            return
         self._refused(why)
         status, words = _ANSWERS[why]
-        return PlainTextResponse(words, status_code=status, headers={"connection": "close"})(scope, receive, send)
+        await PlainTextResponse(words, status_code=status, headers={"connection": "close"})(scope, receive, send)
 
     def _counting(self, send: Send) -> Send:
         async def counting(message: Message) -> None:

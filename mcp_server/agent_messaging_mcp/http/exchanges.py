@@ -13,7 +13,6 @@ import anyio
 from mcp import MCPError
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp_types import INTERNAL_ERROR, INVALID_REQUEST
-from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
@@ -24,6 +23,7 @@ from agent_messaging_mcp.errors import TOO_MANY_REQUESTS
 from agent_messaging_mcp.http.authentication import away
 from agent_messaging_mcp.http.credentials import Credentials, current
 from agent_messaging_mcp.http.gate import Gate, NoRoom, has_place_of_its_own
+from agent_messaging_mcp.http.sessions import is_of_2025
 from agent_messaging_mcp.limits import Open, TooManyOpen
 from agent_messaging_mcp.waits import GONE, LEAVE, Gone
 
@@ -183,8 +183,7 @@ def _is_call(scope: Scope) -> bool:
     if scope["type"] != "http" or scope["method"] != "POST":
         return False
     headers = Headers(scope=scope)
-    of_2025 = headers.get("mcp-protocol-version", "") in ("", *HANDSHAKE_PROTOCOL_VERSIONS)
-    return scope["path"] != STREAMABLE_PATH or not of_2025 or "mcp-session-id" in headers
+    return scope["path"] != STREAMABLE_PATH or not is_of_2025(headers) or "mcp-session-id" in headers
 
 
 async def _request_in(scope: Scope, receive: Receive) -> bytes | None:

@@ -25,7 +25,6 @@ def run(server: HttpServer, listening: socket.socket) -> None:
     AppStatus.disable_automatic_graceful_drain()
     config = uvicorn.Config(
         server.app,
-        interface="asgi3",  # it would guess, from whether the app is a coroutine function
         http="h11",
         ws="none",
         lifespan="on",

@@ -8,6 +8,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable
 
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -16,6 +17,11 @@ from agent_messaging_mcp.http.credentials import current
 MOST_SESSIONS = 64
 """Of one agent. Hosts that are killed leave theirs behind, for the half hour that the SDK keeps them."""
 _SESSION_ID = "mcp-session-id"
+
+
+def is_of_2025(headers: Headers) -> bool:
+    """Whether the SDK takes a request for one of the 2025 era, which alone has sessions."""
+    return headers.get("mcp-protocol-version", "") in ("", *HANDSHAKE_PROTOCOL_VERSIONS)
 
 
 class Sessions:
@@ -33,9 +39,12 @@ class Sessions:
         if scope["type"] != "http" or credential is None or credential.subject is None:
             return self._app(scope, receive, send)
         agent = credential.subject
-        session = Headers(scope=scope).get(_SESSION_ID)
+        headers = Headers(scope=scope)
+        session = headers.get(_SESSION_ID)
         if session is not None:
             self._used(agent, session)
+            return self._app(scope, receive, send)
+        if not is_of_2025(headers):
             return self._app(scope, receive, send)
 
         async def noting(message: Message) -> None:
