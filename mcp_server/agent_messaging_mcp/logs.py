@@ -16,6 +16,7 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
+from agent_messaging_mcp.log_lines import Lines
 from agent_messaging_mcp.log_safety import Format, handles_of, is_ours
 from agent_messaging_mcp.scoped import Scoped
 
@@ -35,7 +36,7 @@ def configure(level: str, format: Format, *, access: bool = False, stream: TextI
     """
     threshold = logging.getLevelNamesMapping()[level.upper()]
     handler = _Handler(stream or sys.stderr)
-    handler.setFormatter(_Formatter(format, debug=threshold <= logging.DEBUG))
+    handler.setFormatter(Lines(format, debug=threshold <= logging.DEBUG, ids=_ids.get))
     handler.addFilter(_Threshold(logging.INFO if threshold <= logging.DEBUG else max(threshold, logging.WARNING)))
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -48,13 +49,6 @@ def configure(level: str, format: Format, *, access: bool = False, stream: TextI
     logging.captureWarnings(True)
     sys.excepthook = _uncaught
     threading.excepthook = _uncaught_in_thread
-
-
-def prepare() -> None:
-    """Import what writes a line. The first one does so otherwise, and holds up everything else: in a server that
-    has just lost its database it would be the recovery that waits.
-    """
-    import agent_messaging_mcp.log_lines  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
 
 def context(
@@ -114,23 +108,6 @@ class Called:
 def called(tool: str, *, count: Callable[[str, str], None] | None = None) -> Called:
     """Write one line about a tool call when the block ends, and have it counted: `count(tool, status)`."""
     return Called(tool, count)
-
-
-class _Formatter(logging.Formatter):
-    """Makes the real one at the first record: structlog costs more to import than most starts may take."""
-
-    def __init__(self, format: Format, *, debug: bool) -> None:
-        super().__init__()
-        self._kind: Format = format
-        self._debug = debug
-        self._real: logging.Formatter | None = None
-
-    def format(self, record: logging.LogRecord) -> str:
-        if self._real is None:
-            from agent_messaging_mcp.log_lines import formatter
-
-            self._real = formatter(self._kind, debug=self._debug, ids=_ids.get)
-        return self._real.format(record)
 
 
 class _Handler(logging.StreamHandler[TextIO]):
