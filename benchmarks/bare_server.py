@@ -1,4 +1,5 @@
-"""The floor of everything over MCP: a bare server of the SDK, with a tool that does nothing and one that waits.
+"""The floor of everything over MCP: a bare server of the SDK, with a tool that does nothing, one that waits, and one
+that makes a durable insert into `DATABASE_URL` as one would write it by hand.
 
 `python -m benchmarks.bare_server` listens on a free port and says which; with `stdio` it serves on standard input and
 output.
@@ -7,13 +8,17 @@ output.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sys
+from typing import Any
 
+import asyncpg
 import uvicorn
 from mcp.server import MCPServer
 
 _holding = 0
+_pool: asyncpg.Pool[Any] | None = None
 _never = asyncio.Event()
 
 server = MCPServer("bare", version="1", log_level="WARNING")
@@ -22,6 +27,16 @@ server = MCPServer("bare", version="1", log_level="WARNING")
 @server.tool()
 async def noop(to: str, message: str) -> str:
     """Does nothing."""
+    return f"{to}: {len(message)}"
+
+
+@server.tool()
+async def keep(to: str, message: str) -> str:
+    """Keeps a message, and answers when it is safe."""
+    global _pool
+    if _pool is None:
+        _pool = await asyncpg.create_pool(os.environ["DATABASE_URL"], min_size=1, max_size=1)
+    await _pool.execute("INSERT INTO floor_messages (recipient, content) VALUES ($1, $2)", to, message)
     return f"{to}: {len(message)}"
 
 

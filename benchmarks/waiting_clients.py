@@ -43,6 +43,8 @@ class Target:
     pid: int
     tokens: list[str]
     send: tuple[str, dict[str, Any]]
+    keep: tuple[str, dict[str, Any]]
+    """What is durable when it is answered."""
     wait: tuple[str, dict[str, Any]]
     held: Callable[[], Awaitable[int]]
 
@@ -73,16 +75,15 @@ class Measured:
     unloaded_ms: list[float]
     loaded_ms: list[float]
     cpu_ms: float
+    cpu_of_keep_ms: float
 
 
 async def measure(target: Target, era: Era, clients: int, times: int) -> Measured:
     """Block so many calls, and send meanwhile."""
     async with AsyncExitStack() as stack:
         sender = await stack.enter_async_context(target.client(0, "auto"))
-        await sends(sender, target, min(times, 50))
-        began = target.cpu_seconds()
-        unloaded = await sends(sender, target, times)
-        cpu_ms = (target.cpu_seconds() - began) / times * 1000
+        unloaded, cpu_ms = await alone(sender, target, target.send, times)
+        cpu_of_keep_ms = cpu_ms if target.keep == target.send else (await alone(sender, target, target.keep, times))[1]
         waiting: list[asyncio.Task[Any]] = []
         try:
             await block(stack, target, era, waiting, range(1, FIRST + 1))
@@ -90,13 +91,13 @@ async def measure(target: Target, era: Era, clients: int, times: int) -> Measure
             await block(stack, target, era, waiting, range(FIRST + 1, FIRST + clients + 1))
             await asyncio.sleep(2)
             kib_each = (target.resident_kib() - before) / clients
-            loaded = await sends(sender, target, times)
+            loaded = await sends(sender, target.send, times)
             assert await target.held() == FIRST + clients, "a wait has ended meanwhile"
         finally:
             for task in waiting:
                 task.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
-    return Measured(kib_each, unloaded, loaded, cpu_ms)
+    return Measured(kib_each, unloaded, loaded, cpu_ms, cpu_of_keep_ms)
 
 
 async def block(
@@ -111,7 +112,17 @@ async def block(
             await asyncio.sleep(0.2)
 
 
-async def sends(client: Client, target: Target, times: int) -> list[float]:
+async def alone(
+    client: Client, target: Target, call: tuple[str, dict[str, Any]], times: int
+) -> tuple[list[float], float]:
+    """The durations of so many calls, and the CPU time of the server for each, in ms."""
+    await sends(client, call, min(times, 50))
+    began = target.cpu_seconds()
+    durations = await sends(client, call, times)
+    return durations, (target.cpu_seconds() - began) / times * 1000
+
+
+async def sends(client: Client, call: tuple[str, dict[str, Any]], times: int) -> list[float]:
     """The durations of so many calls, one after the other, in ms."""
     durations: list[float] = []
     gc.collect()
@@ -119,7 +130,7 @@ async def sends(client: Client, target: Target, times: int) -> list[float]:
     try:
         for _ in range(times):
             began = time.perf_counter()
-            result = await client.call_tool(*target.send)
+            result = await client.call_tool(*call)
             durations.append((time.perf_counter() - began) * 1000)
             assert not result.is_error, result
     finally:
@@ -150,8 +161,8 @@ async def process(*module: str, **environment: str) -> AsyncGenerator[tuple[str,
 
 
 @asynccontextmanager
-async def bare() -> AsyncGenerator[Target]:
-    async with process("benchmarks.bare_server") as (url, pid), AsyncExitStack() as stack:
+async def bare(dsn: str) -> AsyncGenerator[Target]:
+    async with process("benchmarks.bare_server", DATABASE_URL=dsn) as (url, pid), AsyncExitStack() as stack:
         http = await stack.enter_async_context(httpx2.AsyncClient(timeout=60))
         asking = await stack.enter_async_context(Client(streamable_http_client(url, http_client=http)))
 
@@ -165,6 +176,7 @@ async def bare() -> AsyncGenerator[Target]:
             pid,
             tokens=["none"],
             send=("noop", {"to": "reader", "message": BODY}),
+            keep=("keep", {"to": "reader", "message": BODY}),
             wait=("wait", {"wait_seconds": 600}),
             held=held,
         )
@@ -193,6 +205,7 @@ async def ours(dsn: str, tokens: list[str]) -> AsyncGenerator[Target]:
             pid,
             tokens=tokens,
             send=("send", {"to": "reader", "message": BODY}),
+            keep=("send", {"to": "reader", "message": BODY}),
             wait=("check_inbox", {"wait_seconds": 600}),
             held=held,
         )
@@ -219,6 +232,7 @@ async def waiting_clients(ground: Ground, *, eras: tuple[Era, ...] = ("auto",)) 
     tokens = await register(ground.dsn, clients)
     names: dict[Era, str] = {"auto": "current revision", "legacy": "2025 revision"}
     cpu = ground.figure("P11", "MCP `send` over HTTP, CPU of the server, against a no-op tool", "ms", 2.0)
+    durable = ground.figure("", "the same, against a tool that makes one durable insert by hand", "ms")
     memory = {
         era: ground.figure(
             "P12", f"{clients} blocked MCP calls, memory each, against a bare server's, {names[era]}", "KiB", 1.3
@@ -234,11 +248,12 @@ async def waiting_clients(ground: Ground, *, eras: tuple[Era, ...] = ("auto",)) 
     async def once() -> None:
         sends = ground.scale.calls(SENDS)
         for era in eras:
-            async with bare() as target:
+            async with bare(ground.dsn) as target:
                 floor = await measure(target, era, clients, sends)
             async with ours(ground.dsn, tokens) as target:
                 own = await measure(target, era, clients, sends)
             cpu.add(floor.cpu_ms, own.cpu_ms)
+            durable.add(floor.cpu_of_keep_ms, own.cpu_of_keep_ms)
             memory[era].add(floor.kib_each, own.kib_each)
             for p in (50, 99):
                 meanwhile[era, p].add(percentile(own.unloaded_ms, p), percentile(own.loaded_ms, p))

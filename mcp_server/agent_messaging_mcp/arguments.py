@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from types import CoroutineType
 from typing import Annotated, Any, cast
 
 from mcp.server.mcpserver.tools import Tool
@@ -68,24 +69,25 @@ class ToolArguments(FuncMetadata):
         """Pass the arguments on unchecked: raised from here, a refusal would carry the SDK's own words."""
         return {"sent": arguments_to_validate}
 
-    async def call_fn(
+    def call_fn(
         self,
-        fn: Callable[..., Any | Awaitable[Any]],
+        fn: Callable[..., Any],
         fn_is_async: bool,
         arguments: dict[str, Any],
         arguments_to_pass_directly: dict[str, Any] | None = None,
-    ) -> CallToolResult:
+    ) -> CoroutineType[Any, Any, CallToolResult]:
+        """Give what the tool is to do, and be gone: what is awaited here would be kept by every held call."""
         # Before they are looked at: a call that is refused for its arguments costs as much as another.
         if (refused := self.overdrawn()) is not None:
-            return refused
+            return _given(refused)
         try:
             checked = super().validate_arguments(self._known(arguments["sent"]))
         except ValueError as wrong:
             refusal = Refusal(f"{self._explained(wrong, arguments['sent'])} Nothing was done.")
             with logs.called(self.tool, count=self.count) as line:
                 line.gave(refusal, {})
-            return rendered(refusal)
-        return await cast("Awaitable[CallToolResult]", fn(**checked, **(arguments_to_pass_directly or {})))
+            return _given(rendered(refusal))
+        return fn(**checked, **(arguments_to_pass_directly or {}))
 
     def pre_parse_json(self, data: dict[str, Any]) -> dict[str, Any]:
         """Read lists that come as text, and drop neutral values: strict hosts must send every argument."""
@@ -128,6 +130,10 @@ class ToolArguments(FuncMetadata):
 
     def _names(self) -> str:
         return ", ".join(name if name in self.required else f"{name} (optional)" for name in self.published)
+
+
+async def _given(result: CallToolResult) -> CallToolResult:
+    return result
 
 
 def _all_text(value: object) -> bool:

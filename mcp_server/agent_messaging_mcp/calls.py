@@ -94,17 +94,24 @@ class Call:
     def me(self) -> str:
         return self.view.external_id
 
-    async def hold(self, seconds: float, wait: Callable[[float], Awaitable[T]]) -> T:
+    def hold(self, seconds: float, wait: Callable[[float], Awaitable[T]]) -> Awaitable[T]:
         """Wait inside this call, as long as calls are held at most; only look, if the wait can go on as a task.
         Raises what `Waits.hold` raises.
         """
         if self.context is None:
-            return await wait(0)
+            return wait(0)
         offer = offers.current()
-        if offer is not None and seconds > self.desk.waits.longest and await self.view.may_begin_task():
-            offer.seconds = seconds
-            return await wait(0)
-        return await self.desk.waits.hold(self.context, self.me, seconds, wait)
+        if offer is not None and seconds > self.desk.waits.longest:
+            return self._as_task(self.context, offer, seconds, wait)
+        return self.desk.waits.hold(self.context, self.me, seconds, wait)
+
+    async def _as_task(
+        self, context: Context[Any, Any], offer: offers.Offer, seconds: float, wait: Callable[[float], Awaitable[T]]
+    ) -> T:
+        if not await self.view.may_begin_task():
+            return await self.desk.waits.hold(context, self.me, seconds, wait)
+        offer.seconds = seconds
+        return await wait(0)
 
     async def show(self, items: Sequence[InboxItem[Any]]) -> None:
         """Note that the result shows these, so that they end no later wait."""
@@ -149,8 +156,7 @@ async def perform(
     desk: Desk, function: Function, context: Context[Any, Any], arguments: dict[str, Any]
 ) -> CallToolResult:
     """Run one tool. Raises `MCPError` for an outage and for a defect of the server."""
-    tool = function.__name__
-    with desk.numbers.calling(), logs.called(tool, count=desk.numbers.called) as line:
+    with desk.numbers.calling(), logs.called(function.__name__, count=desk.numbers.called) as line:
         view = await desk.view()
         call = Call(desk, context, view)
         result = await _result(call, function, arguments)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from agent_messaging_mcp.scoped import Scoped
 
 if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
@@ -31,14 +32,9 @@ def always(agent: str) -> Identify:
     return lambda _request: agent
 
 
-@contextmanager
-def acting_as(agent: str) -> Generator[None]:
+def acting_as(agent: str) -> Scoped[str]:
     """Let a request act as `agent`."""
-    before = _caller.set(agent)
-    try:
-        yield
-    finally:
-        _caller.reset(before)
+    return Scoped(_caller, agent)
 
 
 def caller() -> str:
@@ -46,14 +42,9 @@ def caller() -> str:
     return _caller.get()
 
 
-@contextmanager
-def allowed_until(over: WhenOver) -> Generator[None]:
+def allowed_until(over: WhenOver) -> Scoped[WhenOver | None]:
     """Let what a request leaves behind end together with the caller's permission to make it."""
-    before = _when_over.set(over)
-    try:
-        yield
-    finally:
-        _when_over.reset(before)
+    return Scoped(_when_over, over)
 
 
 def when_over(end: Callable[[], None]) -> Callable[[], None]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from time import monotonic
+from types import TracebackType
+
+from agent_messaging_mcp.scoped import Scoped
 
 _REMEMBERED = 10_000
 
@@ -86,14 +88,9 @@ class Door:
         return self._refusals.pause(agent)
 
 
-@contextmanager
-def pausing(seconds: float) -> Generator[None]:
+def pausing(seconds: float) -> Scoped[float]:
     """Let a request know that its caller has made too many and is to make none for so long; 0: it has not."""
-    before = _pause.set(seconds)
-    try:
-        yield
-    finally:
-        _pause.reset(before)
+    return Scoped(_pause, seconds)
 
 
 def pause() -> float:
@@ -112,15 +109,32 @@ class Open:
     def total(self) -> int:
         return self._open.total()
 
-    @contextmanager
-    def one(self, agent: str) -> Generator[None]:
-        """Count one for as long as it is open. Raises `TooManyOpen`."""
+    def one(self, agent: str) -> _One:
+        """Count one for as long as the block runs. Raises `TooManyOpen`."""
+        return _One(self, agent)
+
+    def begin(self, agent: str) -> None:
+        """Count one. Raises `TooManyOpen`."""
         if self._open[agent] >= self._most:
             raise TooManyOpen(self._most)
         self._open[agent] += 1
-        try:
-            yield
-        finally:
-            self._open[agent] -= 1
-            if not self._open[agent]:
-                del self._open[agent]
+
+    def end(self, agent: str) -> None:
+        """Count one no more."""
+        self._open[agent] -= 1
+        if not self._open[agent]:
+            del self._open[agent]
+
+
+@dataclass(frozen=True, slots=True)
+class _One:
+    among: Open
+    agent: str
+
+    def __enter__(self) -> None:
+        self.among.begin(self.agent)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.among.end(self.agent)

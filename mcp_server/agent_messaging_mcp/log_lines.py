@@ -1,4 +1,4 @@
-"""The lines of the log: a record is put together by structlog, and written for people or as JSON."""
+"""The lines of the log: each record is one, for people or as JSON."""
 
 from __future__ import annotations
 
@@ -8,10 +8,6 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from structlog.processors import JSONRenderer
-from structlog.stdlib import ProcessorFormatter
-from structlog.typing import EventDict, WrappedLogger
-
 from agent_messaging_mcp.log_safety import Format, cleaned, event_of, facts_of, is_ours
 
 _OF_A_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -19,28 +15,22 @@ _BARE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345678
 _LONGEST_TRACEBACK = 4_000
 
 
-def formatter(format: Format, *, debug: bool, ids: Callable[[], Mapping[str, str]]) -> logging.Formatter:
-    """Make the formatter; `debug` adds tracebacks, `ids()` are those of the request that is served."""
-    render = JSONRenderer(serializer=json.dumps, ensure_ascii=False) if format == "json" else _as_text
+class Lines(logging.Formatter):
+    """Makes one line of a record, whatever it is; `debug` adds tracebacks, `ids()` are those of the request that is
+    served.
+    """
 
-    def collect(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
-        return _facts(event["_record"].origin, ids(), debug=debug)
-
-    return _Lines(
-        foreign_pre_chain=[],
-        processors=[collect, render],
-        use_get_message=False,  # it would put arguments in before anybody has looked at them
-    )
-
-
-class _Lines(ProcessorFormatter):
-    """Structlog's formatter, for one line whatever the record is."""
+    def __init__(self, format: Format, *, debug: bool, ids: Callable[[], Mapping[str, str]]) -> None:
+        super().__init__()
+        self._is_json = format == "json"
+        self._debug = debug
+        self._ids = ids
 
     def format(self, record: logging.LogRecord) -> str:
-        # Structlog and the standard library would add the traceback, over several lines and with its values.
-        bare = logging.makeLogRecord(vars(record) | {"exc_info": None, "exc_text": None, "stack_info": None})
-        bare.origin = record
-        return super().format(bare)
+        # Not the standard way, which would put in the arguments before anybody has looked at them, and add the
+        # traceback, over several lines and with its values.
+        facts = _facts(record, self._ids(), debug=self._debug)
+        return json.dumps(facts, ensure_ascii=False) if self._is_json else _as_text(facts)
 
 
 def _facts(record: logging.LogRecord, ids: Mapping[str, str], *, debug: bool) -> dict[str, Any]:
@@ -73,7 +63,7 @@ def _access(record: logging.LogRecord) -> Mapping[str, object]:
             return {}
 
 
-def _as_text(_logger: WrappedLogger, _name: str, facts: EventDict) -> str:
+def _as_text(facts: dict[str, Any]) -> str:
     logger = facts.pop("logger")
     head = f"{facts.pop('time')} {facts.pop('level').upper():<7} {facts.pop('event')}"
     return " ".join([head, *(f"{key}={_value(value)}" for key, value in facts.items()), f"logger={logger}"])

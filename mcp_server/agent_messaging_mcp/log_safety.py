@@ -33,6 +33,8 @@ _SECRETS = (
     (re.compile(r"(?i)\b(bearer)\s+\S+"), r"\1 …"),
     (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*\.?[A-Za-z0-9_-]*"), "…"),
 )
+# Most values. No secret has this form: it would be longer, or hold a full stop, a colon or a space.
+_PLAIN = re.compile(r"[A-Za-z0-9-]{1,300}|[A-Za-z0-9_]{1,20}")
 
 # Errors whose words this project or the operating system wrote, without anybody's values.
 _OUTSPOKEN = frozenset({"ConfigurationError", "DatabaseUnavailable", "EmbeddedDatabaseError", "SchemaError", "OSError"})
@@ -46,7 +48,10 @@ def is_ours(name: str) -> bool:
 
 def cleaned(value: object) -> str:
     """A value on one line, visible, not long, and without what has the form of a secret."""
-    text = one_line(str(value), LONGEST)
+    text = str(value)
+    if _PLAIN.fullmatch(text):
+        return text
+    text = one_line(text, LONGEST)
     for secret, instead in _SECRETS:
         text = secret.sub(instead, text)
     return text

@@ -10,14 +10,15 @@ import logging
 import sys
 import threading
 from asyncio import CancelledError
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Self, TextIO
 
+from agent_messaging_mcp.log_lines import Lines
 from agent_messaging_mcp.log_safety import Format, handles_of, is_ours
+from agent_messaging_mcp.scoped import Scoped
 
 if TYPE_CHECKING:
     from agent_messaging_mcp.results import Refusal, Result
@@ -35,7 +36,7 @@ def configure(level: str, format: Format, *, access: bool = False, stream: TextI
     """
     threshold = logging.getLevelNamesMapping()[level.upper()]
     handler = _Handler(stream or sys.stderr)
-    handler.setFormatter(_Formatter(format, debug=threshold <= logging.DEBUG))
+    handler.setFormatter(Lines(format, debug=threshold <= logging.DEBUG, ids=_ids.get))
     handler.addFilter(_Threshold(logging.INFO if threshold <= logging.DEBUG else max(threshold, logging.WARNING)))
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -50,14 +51,6 @@ def configure(level: str, format: Format, *, access: bool = False, stream: TextI
     threading.excepthook = _uncaught_in_thread
 
 
-def prepare() -> None:
-    """Import what writes a line. The first one does so otherwise, and holds up everything else: in a server that
-    has just lost its database it would be the recovery that waits.
-    """
-    import agent_messaging_mcp.log_lines  # noqa: F401  # pyright: ignore[reportUnusedImport]
-
-
-@contextmanager
 def context(
     *,
     request: str | int | None = None,
@@ -66,7 +59,7 @@ def context(
     question: str | None = None,
     meeting: str | None = None,
     with_agent: str | None = None,
-) -> Generator[None]:
+) -> Scoped[Mapping[str, str]]:
     """Have every line that is written inside carry these ids, besides those of the contexts around it."""
     given = {
         "request": request,
@@ -76,63 +69,45 @@ def context(
         "meeting": meeting,
         "with_agent": with_agent,
     }
-    before = _ids.set({**_ids.get(), **{name: str(value) for name, value in given.items() if value is not None}})
-    try:
-        yield
-    finally:
-        _ids.reset(before)
+    return Scoped(_ids, {**_ids.get(), **{name: str(value) for name, value in given.items() if value is not None}})
 
 
 class Called:
-    """What became of a tool call: `error` unless it is told otherwise."""
+    """What becomes of a tool call: `error` unless it is told otherwise."""
 
-    def __init__(self) -> None:
+    __slots__ = ("_began", "_count", "_handles", "_tool", "status")
+
+    def __init__(self, tool: str, count: Callable[[str, str], None] | None) -> None:
+        self._tool = tool
+        self._count = count
+        self._handles: dict[str, str] = {}
         self.status = "error"
-        self.handles: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        self._began = monotonic()
+        return self
 
     def gave(self, result: Result | Refusal, arguments: Mapping[str, object]) -> None:
         """The call has this result."""
         self.status = getattr(result, "status", "refused")
         # What was not looked at may be no name at all, but what somebody put into the wrong field.
-        self.handles = handles_of(result, {} if self.status in ("refused", "not_now") else arguments)
+        self._handles = handles_of(result, {} if self.status in ("refused", "not_now") else arguments)
 
-
-@contextmanager
-def called(tool: str, *, count: Callable[[str, str], None] | None = None) -> Generator[Called]:
-    """Write one line about a tool call when it ends, and have it counted: `count(tool, status)`."""
-    call, began = Called(), monotonic()
-    try:
-        yield call
-    except CancelledError:
-        call.status = "cancelled"
-        raise
-    except BaseException:
-        call.status = "error"
-        raise
-    finally:
-        if count is not None:
-            count(tool, call.status)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self.status = "cancelled" if issubclass(kind, CancelledError) else "error"
+        if self._count is not None:
+            self._count(self._tool, self.status)
         if logger.isEnabledFor(logging.INFO):
-            facts: dict[str, str | int] = {"tool": tool, "status": call.status}
-            facts["ms"] = round((monotonic() - began) * 1_000)
-            logger.info("call", extra=facts | call.handles)
+            ms = round((monotonic() - self._began) * 1_000)
+            logger.info("call", extra={"tool": self._tool, "status": self.status, "ms": ms} | self._handles)
 
 
-class _Formatter(logging.Formatter):
-    """Makes the real one at the first record: structlog costs more to import than most starts may take."""
-
-    def __init__(self, format: Format, *, debug: bool) -> None:
-        super().__init__()
-        self._kind: Format = format
-        self._debug = debug
-        self._real: logging.Formatter | None = None
-
-    def format(self, record: logging.LogRecord) -> str:
-        if self._real is None:
-            from agent_messaging_mcp.log_lines import formatter
-
-            self._real = formatter(self._kind, debug=self._debug, ids=_ids.get)
-        return self._real.format(record)
+def called(tool: str, *, count: Callable[[str, str], None] | None = None) -> Called:
+    """Write one line about a tool call when the block ends, and have it counted: `count(tool, status)`."""
+    return Called(tool, count)
 
 
 class _Handler(logging.StreamHandler[TextIO]):

@@ -7,9 +7,9 @@ No label carries a name, a handle or free text: each takes its values from a set
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from agent_messaging_mcp.errors import NOT_DONE
@@ -52,14 +52,22 @@ class Numbers:
         """Count a tool call that has ended; the status is one of `STATUSES`."""
         self.calls[tool if tool in TOOLS else OTHER, status if status in STATUSES else OTHER] += 1
 
-    @contextmanager
-    def calling(self) -> Generator[None]:
-        """Count a tool call as in progress."""
-        self.calls_in_progress += 1
-        try:
-            yield
-        finally:
-            self.calls_in_progress -= 1
+    def calling(self) -> _Calling:
+        """Count a tool call as in progress for as long as the block runs."""
+        return _Calling(self)
+
+
+@dataclass(frozen=True, slots=True)
+class _Calling:
+    numbers: Numbers
+
+    def __enter__(self) -> None:
+        self.numbers.calls_in_progress += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.numbers.calls_in_progress -= 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

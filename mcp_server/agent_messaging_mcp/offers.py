@@ -4,11 +4,11 @@ do about a wait.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from agent_messaging_mcp.scoped import Scoped
 
 if TYPE_CHECKING:
     from agent_messaging.models import Task
@@ -36,14 +36,9 @@ def current() -> Offer | None:
     return _offer.get()
 
 
-@contextmanager
-def offered(offer: Offer) -> Generator[Offer]:
+def offered(offer: Offer) -> Scoped[Offer | None]:
     """Make an offer to what is called inside."""
-    before = _offer.set(offer)
-    try:
-        yield offer
-    finally:
-        _offer.reset(before)
+    return Scoped(_offer, offer)
 
 
 def long_wait() -> int | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any, cast
 
 from mcp import MCPError
 from mcp.server import MCPServer
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from agent_messaging_mcp import completions, identity, logs, prompts, resources, tasks, tools
 from agent_messaging_mcp.calls import Agendas, Desk
@@ -66,6 +67,15 @@ def build_server(settings: Settings, service: Service, identify: Identify) -> tu
     rate, streams = Rate(settings.rate_limit_per_minute), Open(settings.max_open_streams)
     desk = Desk(service, waits, Agendas(), rate, Numbers(), streams)
     updates = Updates(desk)
+    extension = tasks.Tasks(desk)
+
+    def served(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> Awaitable[HandlerResult]:
+        """What we do ourselves. Not a middleware each, nor the hook of extensions: every held call would keep them."""
+        if ctx.method == "tools/call" and tasks.is_declared(ctx):
+            return extension.offering(ctx, call_next)
+        if ctx.method == "subscriptions/listen" and ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
+            return updates.listen(ctx)
+        return call_next(ctx)
 
     async def greet(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         """Settle who calls, tell it who it is, and have the protocol layer opened while it reads that."""
@@ -80,7 +90,7 @@ def build_server(settings: Settings, service: Service, identify: Identify) -> tu
                 TOO_MANY_REQUESTS, f"Too many requests. Try again in {span(pause)}.", {"retryAfterSeconds": pause}
             )
         with identity.acting_as(agent), pausing(pause), logs.context(agent=agent, request=ctx.request_id):
-            result = await call_next(ctx)
+            result = await served(ctx, call_next)
         if ctx.method in ("initialize", "server/discover") and isinstance(result, Mapping):
             offered = {name: _unchanging(capability) for name, capability in result["capabilities"].items()}
             result = {**result, "capabilities": offered, "instructions": instructions(agent)}
@@ -93,8 +103,8 @@ def build_server(settings: Settings, service: Service, identify: Identify) -> tu
         description="Messages, questions, conversations and meetings between agents.",
         version=importlib.metadata.version(NAME),
         tools=tools.bound(desk),
-        middleware=[greet, updates.middleware],
-        extensions=[tasks.Tasks(desk)],
+        middleware=[greet],
+        extensions=[extension],
         log_level=cast("Any", settings.log_level or "warning").upper(),
     )
     resources.add_to(server, desk)

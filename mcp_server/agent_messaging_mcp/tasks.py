@@ -15,7 +15,7 @@ from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.extension import Extension, MethodBinding
 from mcp.server.mcpserver import require_client_extension
 from mcp.shared.inbound import MCP_METHOD_HEADER, MCP_NAME_HEADER, decode_header_value
-from mcp_types import HEADER_MISMATCH, INVALID_PARAMS, CallToolRequestParams, RequestParams
+from mcp_types import HEADER_MISMATCH, INVALID_PARAMS, RequestParams
 from pydantic import Field
 
 from agent_messaging.errors import AgentMessagingError, TaskNotFoundError
@@ -64,15 +64,14 @@ class Tasks(Extension):
             MethodBinding(CANCEL, _TaskParams, self._cancel, _CURRENT),
         ]
 
-    async def intercept_tool_call(
-        self, params: CallToolRequestParams, ctx: ServerRequestContext[Any, Any], call_next: CallNext
-    ) -> HandlerResult:
+    async def offering(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         """Answer a call whose wait has become a task with the task."""
-        if not _is_declared(ctx):
-            return await call_next(ctx)
-        with offered(Offer()) as offer:
+        offer = Offer()
+        with offered(offer):
             result = await call_next(ctx)
-        return result if offer.task is None else {"resultType": "task", **_facts(offer.task)}
+        if offer.task is None or not isinstance(result, Mapping):
+            return result
+        return {"resultType": "task", **_facts(offer.task), "_meta": result["_meta"]}
 
     async def _get(self, ctx: ServerRequestContext[Any, Any], params: _TaskParams) -> HandlerResult:
         task = await self._task(ctx, params)
@@ -120,7 +119,8 @@ class Tasks(Extension):
             raise outage(failed) from None
 
 
-def _is_declared(ctx: ServerRequestContext[Any, Any]) -> bool:
+def is_declared(ctx: ServerRequestContext[Any, Any]) -> bool:
+    """Whether whoever makes this request takes tasks."""
     capabilities = ctx.session.client_capabilities
     declared = capabilities.extensions if capabilities else None
     return ctx.protocol_version in _CURRENT and declared is not None and ID in declared

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from mcp import MCPError
 from mcp.server import MCPServer
-from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.context import HandlerResult, ServerRequestContext
 from mcp.server.subscriptions import ResourceUpdated
 from mcp.shared.subscriptions import SUBSCRIPTION_ID_META_KEY, event_to_notification
 from mcp_types import (
@@ -31,7 +31,6 @@ from mcp_types import (
     SubscriptionsListenResult,
     UnsubscribeRequestParams,
 )
-from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from agent_messaging.errors import AgentMessagingError, NotFoundError
 from agent_messaging_mcp import identity
@@ -92,12 +91,10 @@ class Updates:
         self._desk = desk
         self._connections: dict[int, _Connection] = {}
 
-    async def middleware(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-        """Serve `subscriptions/listen`: who may listen is who may read, and one unsent update per URI is
-        enough.
+    async def listen(self, ctx: ServerRequestContext[Any, Any]) -> HandlerResult:
+        """Serve `subscriptions/listen` of the current era: who may listen is who may read, and one unsent update per
+        URI is enough.
         """
-        if ctx.method != "subscriptions/listen" or ctx.protocol_version not in MODERN_PROTOCOL_VERSIONS:
-            return await call_next(ctx)
         params = SubscriptionsListenRequestParams.model_validate(ctx.params or {}, by_name=False)
         if ctx.request_id is None:
             raise MCPError(INVALID_REQUEST, "subscriptions/listen requires a request id")

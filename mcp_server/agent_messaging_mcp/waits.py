@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from mcp.server.mcpserver.context import Context
+from mcp.shared.jsonrpc_dispatcher import progress_token_from_params
 
 from agent_messaging_mcp.limits import Open
 
@@ -17,7 +18,7 @@ T = TypeVar("T")
 
 LONGEST_WAIT = 86_400.0
 GONE = "agent_messaging.gone"
-"""In the scope of an HTTP request: a future that is done once nobody reads its response any more."""
+"""In the scope of an HTTP request: a `Gone`, which tells once nobody reads its response any more."""
 LEAVE = "agent_messaging.leave"
 """In the scope of an HTTP request that others of its agent queue behind: `leave()` lets the next one in."""
 _LEAST_HOLD = 1.0
@@ -31,21 +32,36 @@ class ClientGone(Exception):
     """Nobody would read the result: this wait ends, and nothing counts as shown."""
 
 
+class Gone:
+    """Whether nobody reads the response of an HTTP request any more; `tell` is called when that comes to be so."""
+
+    __slots__ = ("is_so", "tell")
+
+    def __init__(self) -> None:
+        self.is_so = False
+        self.tell: Callable[[], None] | None = None
+
+    def set(self) -> None:
+        self.is_so = True
+        if self.tell is not None:
+            self.tell()
+
+
 class Waits:
-    """The held waits of one server process. Each is one task: what may end it is a future, and its progress a timer."""
+    """The held waits of one server process: none has a task of its own, and a timer only those that report progress."""
 
     def __init__(self, *, longest: float, progress_interval: float, most_per_agent: int = 16) -> None:
         self.longest = longest
         self.open = Open(most_per_agent)
         self.stopping = asyncio.Event()
         self._progress_interval = progress_interval
-        self._ends: set[asyncio.Future[None]] = set()
+        self._held: set[_Held] = set()
 
     def stop(self) -> None:
         """End every held wait now, and every later one as soon as what it waits for has been recorded."""
         self.stopping.set()
-        for end in self._ends:
-            _set(end)
+        for held in self._held:
+            held.end()
 
     def window(self, seconds: float) -> float:
         """How long a wait of `seconds` is held inside its call."""
@@ -64,39 +80,53 @@ class Waits:
             return await wait(0)
         with self.open.one(agent):
             leave_gate(context.request_context.request)
-            progress = _Progress(context, window, self._progress_interval)
+            gone = _gone(context)
+            progress = _Progress(context, window, self._progress_interval) if _wants_progress(context) else None
+            held = _Held()
             try:
-                return await self._unless_ended(wait(window), _gone(context))
+                async with held.until:
+                    self._begin(held, gone)
+                    result = await wait(window)
+            except Exception:
+                if gone is not None and gone.is_so:
+                    raise ClientGone from None
+                if held.until.expired():
+                    raise Stopping from None
+                raise
             finally:
-                progress.end()
-
-    async def _unless_ended(self, wait: Awaitable[T], gone: asyncio.Future[None] | None) -> T:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        waiting = asyncio.ensure_future(wait)
-        end = loop.create_future()
-        self._ends.add(end)
-        if self.stopping.is_set():
-            _set(end)
-        if gone is not None:
-            gone.add_done_callback(lambda _: _set(end))
-        try:
-            await asyncio.wait((waiting, end), return_when=asyncio.FIRST_COMPLETED)
-            if not waiting.done():
-                # What is recorded first (a question, a speech) is recorded within this time, or may have
-                # been.
-                left = began + _LEAST_HOLD - loop.time()
-                await asyncio.wait((waiting,), timeout=max(left, 0))
-            if gone is not None and gone.done():
+                self._end(held, gone)
+                if progress is not None:
+                    progress.end()
+            if gone is not None and gone.is_so:
                 raise ClientGone
-            if not waiting.done():
-                raise Stopping
-            return waiting.result()
-        finally:
-            self._ends.discard(end)
-            waiting.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await waiting
+            return result
+
+    def _begin(self, held: _Held, gone: Gone | None) -> None:
+        self._held.add(held)
+        if gone is not None:
+            gone.tell = held.end
+        if self.stopping.is_set() or (gone is not None and gone.is_so):
+            held.end()
+
+    def _end(self, held: _Held, gone: Gone | None) -> None:
+        self._held.discard(held)
+        if gone is not None:
+            gone.tell = None
+
+
+class _Held:
+    """What ends one wait."""
+
+    __slots__ = ("_began", "until")
+
+    def __init__(self) -> None:
+        self._began = asyncio.get_running_loop().time()
+        self.until = asyncio.timeout(None)
+
+    def end(self) -> None:
+        # What is recorded first (a question, a speech) is recorded within this time, or may have been.
+        if not self.until.expired():
+            self.until.reschedule(self._began + _LEAST_HOLD)
 
 
 class _Progress:
@@ -136,12 +166,14 @@ def leave_gate(request: Any) -> None:
         leave()
 
 
-def _gone(context: Context[Any, Any]) -> asyncio.Future[None] | None:
+def _gone(context: Context[Any, Any]) -> Gone | None:
     # In the 2025 era the SDK lets a call run on when its client's connection breaks, so it is looked for here.
     request = context.request_context.request
     return None if request is None else request.scope.get(GONE)
 
 
-def _set(end: asyncio.Future[None]) -> None:
-    if not end.done():
-        end.set_result(None)
+def _wants_progress(context: Context[Any, Any]) -> bool:
+    """Whether the client asked for it; the SDK would drop it for another, but every held call would keep a timer."""
+    # Within one process the SDK passes the wish on without a token, and over a pipe there is one client.
+    request = context.request_context
+    return request.request is None or progress_token_from_params(request.params) is not None

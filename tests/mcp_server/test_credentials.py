@@ -16,7 +16,7 @@ NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
 
 
 def credential(**facts: object) -> Credential:
-    return Credential.model_validate({"token": "", "client_id": "c", "scopes": [], "subject": "alice", **facts})
+    return Credential.model_validate({"subject": "alice", **facts})
 
 
 @pytest.mark.requirement("mcp:edge:expiry-in-an-outage")

@@ -203,7 +203,7 @@ async def test_waits_leave_their_places_to_the_calls_behind_them(dsn: str, kind:
 async def test_a_wait_leaves_its_place_before_it_begins_to_wait() -> None:
     left: list[str] = []
     request = SimpleNamespace(scope={LEAVE: lambda: left.append("left")})
-    context: Any = SimpleNamespace(request_context=SimpleNamespace(request=request))
+    context: Any = SimpleNamespace(request_context=SimpleNamespace(request=request, params=None))
 
     async def wait(_seconds: float) -> list[str]:
         return list(left)

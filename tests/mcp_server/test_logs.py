@@ -21,7 +21,7 @@ from mcp import MCPError
 
 from agent_messaging import ConfigurationError, DatabaseUnavailableError
 from agent_messaging_mcp import logs
-from agent_messaging_mcp.log_safety import Format
+from agent_messaging_mcp.log_safety import Format, cleaned
 from agent_messaging_mcp.results import Refusal, Result
 from tests.conftest import connect
 from tests.mcp_server.hostile import PAYLOADS
@@ -314,25 +314,32 @@ def test_handles_are_told_from_the_result_or_in_their_own_form_only() -> None:
 
 
 @pytest.mark.requirement("logs:lean")
-def test_nothing_is_imported_for_the_log_before_there_is_something_to_write() -> None:
+def test_the_log_is_written_with_the_standard_library_alone() -> None:
     code = (
-        "import logging, sys; from agent_messaging_mcp import logs; logs.configure('INFO', 'json');"
-        "before = 'structlog' in sys.modules;"
-        "logging.getLogger('agent_messaging_mcp.x').info('hello');"
-        "print(before, 'structlog' in sys.modules)"
+        "import sys; before = set(sys.modules); from agent_messaging_mcp import logs; logs.configure('INFO', 'json');"
+        "import logging; logging.getLogger('agent_messaging_mcp.x').info('hello');"
+        "brought = {name.partition('.')[0] for name in set(sys.modules) - before};"
+        "print(sorted(brought - sys.stdlib_module_names))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200, check=True)
-    assert ran.stdout == "False True\n", "standard output is the protocol's"
+    assert ran.stdout == "['agent_messaging_mcp']\n", "standard output is the protocol's"
     assert json.loads(ran.stderr)["event"] == "hello"
 
 
-@pytest.mark.requirement("logs:lean")
-def test_what_writes_a_line_can_be_prepared_so_that_none_holds_anything_up() -> None:
-    code = (
-        "import sys; from agent_messaging_mcp import logs; logs.configure('INFO', 'json');"
-        "logs.prepare(); before = set(sys.modules); import logging;"
-        "logging.getLogger('agent_messaging_mcp.x').info('hello');"
-        "print('structlog' in before, sorted(name for name in set(sys.modules) - before if 'structlog' in name))"
-    )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200, check=True)
-    assert ran.stdout == "True []\n"
+@pytest.mark.requirement("logs:canaries")
+@pytest.mark.parametrize(
+    "secret",
+    [
+        f"am_{'a' * 4}_{'x' * 16}",
+        f"eyJ{'x' * 8}.",
+        f"eyJ{'x' * 8}.{'y' * 8}.{'z' * 8}",
+        "://alice:x@",
+        "Bearer x",
+    ],
+)
+def test_what_is_written_as_it_is_has_not_even_the_shortest_form_of_a_secret(secret: str) -> None:
+    for text in (secret, f"a {secret} b", f"({secret})"):
+        assert secret not in cleaned(text)
+    for harmless in ("send", "check_inbox", "streamable-http", "q2k9", "a" * 300, "-"):
+        assert cleaned(harmless) == harmless
+    assert len(cleaned("a" * 301)) == 300

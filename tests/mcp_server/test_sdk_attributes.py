@@ -1,4 +1,6 @@
-"""The two private attributes of the SDK that updates to clients of the 2025 protocol need, by name."""
+"""What this server needs of the SDK that it does not promise, by name: two private attributes for updates to clients
+of the 2025 protocol, and that the Streamable HTTP transport is to be had without its app.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ import pytest
 from mcp import Client
 from mcp.server import MCPServer
 from mcp.server.mcpserver.context import Context
+from mcp.server.transport_security import RequestBodyLimitMiddleware
 
 from agent_messaging_mcp.calls import Agendas, Desk
 from agent_messaging_mcp.identity import always
@@ -70,3 +73,14 @@ async def test_both_eras_are_told_that_they_may_subscribe(mode: Any) -> None:
         assert client.server_capabilities.resources is not None
         assert client.server_capabilities.resources.subscribe is True
     await service.close()
+
+
+@pytest.mark.requirement("mcp:limits:body")
+async def test_the_transport_is_served_behind_nothing_but_a_limit_of_bodies() -> None:
+    server = MCPServer("test", version="1")
+    app = server.streamable_http_app()
+    limit = server.session_manager.asgi_app
+    assert type(limit) is RequestBodyLimitMiddleware, "there is more in front of it now, which `_transports` leaves out"
+    assert limit.app == server.session_manager._handle_request
+    assert [getattr(route, "path", None) for route in app.routes] == ["/mcp"]
+    assert not app.user_middleware

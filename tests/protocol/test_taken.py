@@ -7,12 +7,22 @@ from typing import Any
 
 import pytest
 
-from agent_messaging import MessageContext
+from agent_messaging import AgentMessaging, MessageContext
 from agent_messaging_db import conversations, deliveries, silences
 from tests.protocol.world import SWEEP_OFF, eventually, fetch, opened
 
 BOUND = 60.0
 CLAIMED = "SELECT claimed_by, attempt, read_at FROM deliveries WHERE kind <> 'answer' ORDER BY id"
+
+
+async def at_rest(sdk: AgentMessaging[Any]) -> None:
+    """The handlers have looked for what waited when they were registered."""
+    await sdk.get_agent("bob")
+
+    async def looked() -> bool:
+        return not any(desk.may_have_more for desk in sdk._handlers._desks.values()) and not sdk._handlers._work
+
+    await eventually(looked)
 
 
 @pytest.mark.requirement("handler:taken")
@@ -37,6 +47,7 @@ async def test_what_is_sent_to_a_handler_here_is_handled_without_a_claim(
             handled.append((message, context.attempt))
             return "yes" if context.requires_reply else None
 
+        await at_rest(sdk)
         assert await sdk.sync_conversation.send_and_wait("alice", "bob", "question") == "yes"
         await sdk.async_conversation.send("alice", "bob", "async")
         await sdk.one_way.send("alice", "bob", "one way")
@@ -67,7 +78,7 @@ async def test_what_came_before_from_another_process_is_handled_first(
             if len(handled) == 3:
                 going_on.set()
 
-        await here.get_agent("bob")
+        await at_rest(here)
         # As if its wake-up were still on the way.
         monkeypatch.setattr(here._handlers, "poke", lambda _: None)
         await there.async_conversation.send("alice", "bob", "first")
@@ -90,7 +101,7 @@ async def test_what_was_taken_by_a_try_whose_outcome_was_lost_is_handled_all_the
         async def handle(_message: Any, _context: MessageContext) -> None:
             handled.set()
 
-        await sdk.get_agent("bob")
+        await at_rest(sdk)
         tries: list[bool] = []
         send = conversations.send_messages
 
@@ -124,7 +135,7 @@ async def test_nothing_is_taken_where_the_handler_would_not_claim_it(dsn: str, w
             entered.set()
             await going_on.wait()
 
-        await sdk.get_agent("bob")
+        await at_rest(sdk)
         if why == "silenced":
             async with sdk._engine.database.connection() as connection:
                 bob = await sdk._engine.names.agent("bob")

@@ -13,10 +13,6 @@ if TYPE_CHECKING:
     from agent_messaging_mcp.settings import Settings
 
 
-_PREPARE_SECONDS = 1.0
-"""After the start: what the start itself need not pay for."""
-
-
 def _print_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
     if not wanted or context.resilient_parsing:
         return
@@ -111,8 +107,6 @@ def _serve_stdio(settings: Settings) -> None:
     async def run() -> None:
         service = Service(opened_for(settings.agent, settings.organization, exchange_budget=settings.exchange_budget))
         server, desk = build_server(settings, service, always(settings.agent))
-        loop = asyncio.get_running_loop()
-        loop.call_later(_PREPARE_SECONDS, loop.run_in_executor, None, logs.prepare)
         await serve(server, service, desk.waits)
 
     with logs.context(transport="stdio"):

@@ -5,7 +5,7 @@ authentication, and the two transports of MCP.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +14,7 @@ from mcp import MCPError
 from mcp.server import MCPServer
 from mcp.server.auth.routes import build_resource_metadata_url, create_protected_resource_routes
 from mcp.server.context import ServerRequestContext
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp_types import INVALID_REQUEST
 from pydantic import AnyHttpUrl
@@ -69,13 +70,9 @@ def build(settings: Settings, service: Service) -> HttpServer:
     exchanges = Exchanges(credentials, gate, desk.streams, refused=desk.numbers.refused)
     server.middleware.insert(0, exchanges.middleware)
 
-    streamable = server.streamable_http_app(
-        streamable_http_path=STREAMABLE_PATH,
-        transport_security=_LOOKED_AT,
-        max_request_body_size=settings.max_body_bytes,
-    )
+    server.streamable_http_app(transport_security=_LOOKED_AT)  # which makes the session manager
     sse = server.sse_app(transport_security=_LOOKED_AT, max_request_body_size=settings.max_body_bytes)
-    transports = Sessions(Router(routes=[*streamable.routes, *sse.routes], redirect_slashes=False))
+    transports = Sessions(_transports(sse, server.session_manager))
     metadata_url, discovery = _discovery(settings)
     protected = Authentication(gate.guarding(exchanges.tracked(transports)), credentials, metadata_url=metadata_url)
 
@@ -111,11 +108,22 @@ def _beside(pages: Starlette, protected: ASGIApp) -> ASGIApp:
     """
     open_to_all = {route.path for route in pages.routes if isinstance(route, Route)}
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or scope["path"] in open_to_all:
-            await pages(scope, receive, send)
-        else:
-            await protected(scope, receive, send)
+    def app(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        is_open = scope["type"] == "lifespan" or scope["path"] in open_to_all
+        return (pages if is_open else protected)(scope, receive, send)
+
+    return app
+
+
+def _transports(sse: Starlette, manager: StreamableHTTPSessionManager) -> ASGIApp:
+    """Streamable HTTP at its path, and SSE elsewhere. Of the SDK's app for the former nothing is left but what it is
+    for: its router, and a second look at the size of the body, would be kept by every held call.
+    """
+    streamable = manager.asgi_app.app
+    others = Router(routes=sse.routes, redirect_slashes=False)
+
+    def app(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return (streamable if scope["path"] == STREAMABLE_PATH else others)(scope, receive, send)
 
     return app
 

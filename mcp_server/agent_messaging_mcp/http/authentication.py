@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import re
 
-from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
+from mcp.server.auth.middleware.auth_context import auth_context_var
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser, RequireAuthMiddleware
 from pydantic import AnyHttpUrl
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agent_messaging_mcp.http.credentials import Credential, Credentials
+from agent_messaging_mcp.scoped import Scoped
 
 # In the header and nowhere else: what stands in an address ends up in logs and histories.
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/=-]+) *", re.IGNORECASE)
@@ -30,7 +31,8 @@ class Authentication:
     """
 
     def __init__(self, app: ASGIApp, credentials: Credentials, *, metadata_url: AnyHttpUrl | None) -> None:
-        self._app = AuthContextMiddleware(RequireAuthMiddleware(app, [], metadata_url))
+        self._app = app
+        self._refusal = RequireAuthMiddleware(app, [], metadata_url)
         self._credentials = credentials
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,7 +44,11 @@ class Authentication:
             return
         # Set anew in any case: nothing but a token makes a user.
         scope["user"] = None if credential is None else AuthenticatedUser(credential)
-        await self._app(scope, receive, send)
+        if credential is None:
+            await self._refusal(scope, receive, send)
+            return
+        with Scoped(auth_context_var, scope["user"]):
+            await self._app(scope, receive, send)
 
     async def _credential(self, scope: Scope) -> Credential | None:
         given = [value for name, value in scope["headers"] if name == b"authorization"]

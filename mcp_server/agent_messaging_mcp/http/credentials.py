@@ -7,14 +7,15 @@ import hashlib
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
+from types import TracebackType
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from mcp.server.auth.middleware.auth_context import get_access_token
 from mcp.server.auth.provider import AccessToken
+from pydantic import Field
 
 from agent_messaging.errors import AgentNotFoundError, DatabaseUnavailableError
 from agent_messaging_mcp.http.issuer import Issuer
@@ -36,8 +37,14 @@ logger = logging.getLogger(__name__)
 class Credential(AccessToken):
     """What a bearer token stands for. `subject` is the agent; `ends_at` is in seconds since 1970, for a JWT;
     `token_id` is that of a token in the database.
+
+    The SDK binds a session to client, issuer and subject: here all three are the agent, so that it may take a new token
+    into an old session, and nobody else may. The token itself is not kept.
     """
 
+    token: str = ""
+    client_id: str = "agent-messaging"
+    scopes: list[str] = Field(default_factory=list[str])
     token_id: UUID | None = None
     ends_at: float | None = None
     is_checked: bool = True
@@ -46,8 +53,22 @@ class Credential(AccessToken):
 
 @dataclass(eq=False, slots=True)
 class _Open:
+    """What lasts as long as a credential is good, among the others that are open."""
+
     credential: Credential
     end: Callable[[], None]
+    among: set[_Open]
+
+    def forget(self) -> None:
+        self.among.discard(self)
+
+    def __enter__(self) -> None:
+        self.among.add(self)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.forget()
 
 
 class Credentials:
@@ -85,20 +106,15 @@ class Credentials:
             self._good.popitem(last=False)
         return credential
 
-    @contextmanager
-    def while_good(self, credential: Credential, end: Callable[[], None]) -> Generator[None]:
-        """For as long as this is open, `end()` is called once if the credential is no longer good."""
-        forget = self.when_over(credential, end)
-        try:
-            yield
-        finally:
-            forget()
+    def while_good(self, credential: Credential, end: Callable[[], None]) -> _Open:
+        """For as long as the block runs, `end()` is called once if the credential is no longer good."""
+        return _Open(credential, end, self._open)
 
     def when_over(self, credential: Credential, end: Callable[[], None]) -> Callable[[], None]:
         """Have `end()` called once when the credential is no longer good; gives the way out."""
-        opened = _Open(credential, end)
+        opened = _Open(credential, end, self._open)
         self._open.add(opened)
-        return lambda: self._open.discard(opened)
+        return opened.forget
 
     async def look_for_ever(self) -> None:
         """End what has been opened with credentials that are over, until cancelled."""
@@ -132,7 +148,7 @@ class Credentials:
         found = await messaging.tokens.verify(token)
         if found is None:
             return None
-        return _credential(found.agent_external_id, token_id=found.id)
+        return Credential(subject=found.agent_external_id, token_id=found.id)
 
     async def _of_issuer(self, messaging: Messaging, token: str) -> Credential | None:
         claims = await self._issuer.verify(token) if self._issuer is not None else None
@@ -142,15 +158,7 @@ class Credentials:
             agent = await messaging.get_agent(claims.subject)
         except AgentNotFoundError:
             return None
-        return _credential(agent.external_id, ends_at=claims.expires_at)
-
-
-def _credential(agent: str, *, token_id: UUID | None = None, ends_at: float | None = None) -> Credential:
-    # The SDK binds a session to client, issuer and subject: here all three are the agent, so that it may take
-    # a new token into an old session, and nobody else may. The token itself is not kept.
-    return Credential(
-        token="", client_id="agent-messaging", scopes=[], subject=agent, token_id=token_id, ends_at=ends_at
-    )
+        return Credential(subject=agent.external_id, ends_at=claims.expires_at)
 
 
 def _is_over(credential: Credential) -> bool:

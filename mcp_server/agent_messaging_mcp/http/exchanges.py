@@ -13,7 +13,6 @@ import anyio
 from mcp import MCPError
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp_types import INTERNAL_ERROR, INVALID_REQUEST
-from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
@@ -24,8 +23,9 @@ from agent_messaging_mcp.errors import TOO_MANY_REQUESTS
 from agent_messaging_mcp.http.authentication import away
 from agent_messaging_mcp.http.credentials import Credentials, current
 from agent_messaging_mcp.http.gate import Gate, NoRoom, has_place_of_its_own
+from agent_messaging_mcp.http.sessions import is_of_2025
 from agent_messaging_mcp.limits import Open, TooManyOpen
-from agent_messaging_mcp.waits import GONE, LEAVE
+from agent_messaging_mcp.waits import GONE, LEAVE, Gone
 
 STREAMABLE_PATH = "/mcp"
 _HAND_OVERS = 50
@@ -73,15 +73,22 @@ class Exchanges:
         when_over = partial(self._credentials.when_over, credential)
         if (task := asyncio.current_task()) is not None:
             self._count(task)
-        with (
-            anyio.CancelScope() as scope,
-            self._credentials.while_good(credential, scope.cancel),
-            identity.allowed_until(when_over),
-            logs.context(transport=_transport(ctx)),
-        ):
-            if ctx.request is None or has_place_of_its_own(ctx.request.scope):
-                return await call_next(ctx)
-            return await self._in_its_place(ctx.request.scope, partial(call_next, ctx), credential.subject or "")
+        over = asyncio.timeout(None)
+        try:
+            async with over:
+                with (
+                    self._credentials.while_good(credential, partial(over.reschedule, 0)),
+                    identity.allowed_until(when_over),
+                    logs.context(transport=_transport(ctx)),
+                ):
+                    if ctx.request is None or has_place_of_its_own(ctx.request.scope):
+                        return await call_next(ctx)
+                    return await self._in_its_place(
+                        ctx.request.scope, partial(call_next, ctx), credential.subject or ""
+                    )
+        except TimeoutError:
+            if not over.expired():
+                raise
         raise MCPError(INVALID_REQUEST, "The token of this request is no longer good: it was revoked or has expired.")
 
     def tracked(self, app: ASGIApp) -> ASGIApp:
@@ -101,11 +108,11 @@ class Exchanges:
             elif scope["type"] == "http" and scope["method"] == "GET":
                 await self._stream(app, scope, receive, send)
             elif scope["type"] == "http" and scope["path"] == STREAMABLE_PATH:
-                gone = scope[GONE] = asyncio.get_running_loop().create_future()
+                gone = scope[GONE] = Gone()
                 try:
                     await app(scope, receive, send)
                 finally:
-                    gone.set_result(None)
+                    gone.set()
             else:
                 await app(scope, receive, send)
 
@@ -176,8 +183,7 @@ def _is_call(scope: Scope) -> bool:
     if scope["type"] != "http" or scope["method"] != "POST":
         return False
     headers = Headers(scope=scope)
-    of_2025 = headers.get("mcp-protocol-version", "") in ("", *HANDSHAKE_PROTOCOL_VERSIONS)
-    return scope["path"] != STREAMABLE_PATH or not of_2025 or "mcp-session-id" in headers
+    return scope["path"] != STREAMABLE_PATH or not is_of_2025(headers) or "mcp-session-id" in headers
 
 
 async def _request_in(scope: Scope, receive: Receive) -> bytes | None:

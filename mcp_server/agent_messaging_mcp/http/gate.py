@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import TracebackType
 
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -47,26 +47,11 @@ class Gate:
         self._refused = refused
         self._lines: dict[str, _Line] = {}
 
-    @asynccontextmanager
-    async def place(self, agent: str) -> AsyncGenerator[Callable[[], None]]:
+    def place(self, agent: str) -> _Place:
         """One of the agent's places, for as long as the block runs or until what it gives is called: a request that
         only waits needs none. Raises NoRoom.
         """
-        await self._enter(agent)
-        has_place = True
-
-        def leave() -> None:
-            nonlocal has_place
-            if has_place:
-                has_place = False
-                self._next(agent)
-
-        timer = asyncio.get_running_loop().call_later(PLACE_SECONDS, leave)
-        try:
-            yield leave
-        finally:
-            timer.cancel()
-            leave()
+        return _Place(self, agent)
 
     def guarding(self, app: ASGIApp) -> ASGIApp:
         """`app` behind the gate. What opens a stream has no place, nor what is only posted to one: there the request
@@ -98,7 +83,8 @@ class Gate:
 
         return guarded
 
-    async def _enter(self, agent: str) -> None:
+    async def enter(self, agent: str) -> None:
+        """Take a place of the agent's, once there is one. Raises NoRoom."""
         line = self._lines.setdefault(agent, _Line())
         if line.served < self._at_once:
             line.served += 1
@@ -111,12 +97,12 @@ class Gate:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._next(agent)  # it was given a place that it does not take any more
+                self.let_next_in(agent)  # it was given a place that it does not take any more
             else:
                 line.queued.remove(turn)
             raise
 
-    def _next(self, agent: str) -> None:
+    def let_next_in(self, agent: str) -> None:
         """Hand a place that is free to the request that has been queued longest, if there is one."""
         line = self._lines[agent]
         while line.queued:
@@ -127,6 +113,33 @@ class Gate:
         line.served -= 1
         if not line.served:
             del self._lines[agent]
+
+
+class _Place:
+    """A request's place, from when the block begins until it ends or `leave` is called."""
+
+    __slots__ = ("_agent", "_gate", "_timer")
+
+    def __init__(self, gate: Gate, agent: str) -> None:
+        self._gate = gate
+        self._agent = agent
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def __aenter__(self) -> Callable[[], None]:
+        await self._gate.enter(self._agent)
+        self._timer = asyncio.get_running_loop().call_later(PLACE_SECONDS, self.leave)
+        return self.leave
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self._gate.let_next_in(self._agent)
 
 
 def has_place_of_its_own(scope: Scope) -> bool:

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Awaitable
 
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -15,6 +17,11 @@ from agent_messaging_mcp.http.credentials import current
 MOST_SESSIONS = 64
 """Of one agent. Hosts that are killed leave theirs behind, for the half hour that the SDK keeps them."""
 _SESSION_ID = "mcp-session-id"
+
+
+def is_of_2025(headers: Headers) -> bool:
+    """Whether the SDK takes a request for one of the 2025 era, which alone has sessions."""
+    return headers.get("mcp-protocol-version", "") in ("", *HANDSHAKE_PROTOCOL_VERSIONS)
 
 
 class Sessions:
@@ -26,17 +33,19 @@ class Sessions:
         self._of_agent: dict[str, OrderedDict[str, None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Hand on, and be gone: what is awaited here would be kept by every held call."""
         credential = current()
         if scope["type"] != "http" or credential is None or credential.subject is None:
-            await self._app(scope, receive, send)
-            return
+            return self._app(scope, receive, send)
         agent = credential.subject
-        session = Headers(scope=scope).get(_SESSION_ID)
+        headers = Headers(scope=scope)
+        session = headers.get(_SESSION_ID)
         if session is not None:
             self._used(agent, session)
-            await self._app(scope, receive, send)
-            return
+            return self._app(scope, receive, send)
+        if not is_of_2025(headers):
+            return self._app(scope, receive, send)
 
         async def noting(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] < 300:
@@ -45,7 +54,7 @@ class Sessions:
                     self._opened(agent, opened, scope)
             await send(message)
 
-        await self._app(scope, receive, noting)
+        return self._app(scope, receive, noting)
 
     def _used(self, agent: str, session: str) -> None:
         # What another agent names is not moved; the SDK tells it that there is no such session.

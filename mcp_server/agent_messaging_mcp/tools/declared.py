@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -42,8 +43,8 @@ class ToolSpec:
             overdrawn=partial(overdrawn, desk, self.name),
         )
 
-        async def run(*, call_: Context[Any, Any], **arguments: Any) -> CallToolResult:
-            return await perform(desk, self.function, call_, arguments)
+        def run(*, call_: Context[Any, Any], **arguments: Any) -> Awaitable[CallToolResult]:
+            return perform(desk, self.function, call_, arguments)
 
         tool.fn = run
         return tool

@@ -137,7 +137,7 @@ MUTANTS = (
         promise="R17",
         sentence="A request that is cancelled as it is let in keeps its place for ever.",
         file=_GATE,
-        old="                self._next(agent)  # it was given a place that it does not take any more\n",
+        old="                self.let_next_in(agent)  # it was given a place that it does not take any more\n",
         new="                pass\n",
         caught_by=(f"{_GATE_TESTS}test_a_queued_request_that_is_cancelled_keeps_no_place[True]",),
     ),
