@@ -94,7 +94,7 @@ async def test_what_came_before_from_another_process_is_handled_first(
 async def test_what_was_taken_by_a_try_whose_outcome_was_lost_is_handled_all_the_same(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with opened(dsn, "alice", "bob", sweep_interval=0.05) as sdk, asyncio.timeout(BOUND):
+    async with opened(dsn, "alice", "bob", sweep_interval=SWEEP_OFF) as sdk, asyncio.timeout(BOUND):
         handled = asyncio.Event()
 
         @sdk.register_handler("bob")
@@ -116,7 +116,13 @@ async def test_what_was_taken_by_a_try_whose_outcome_was_lost_is_handled_all_the
         monkeypatch.setattr(conversations, "send_messages", lose_the_first)
         await sdk.async_conversation.send("alice", "bob", "hello")
         assert tries == [False, True]
-        await handled.wait()
+        assert not handled.is_set()
+
+        async def swept() -> bool:
+            await sdk._sweep._sweep()
+            return handled.is_set()
+
+        await eventually(swept)
 
         async def read() -> bool:
             return all(row["read_at"] for row in await fetch(dsn, CLAIMED))
