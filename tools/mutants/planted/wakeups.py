@@ -117,8 +117,8 @@ MUTANTS = (
         promise="R5",
         sentence="Whose wake-up was lost while the listener was away waits until the sweep finds it.",
         file=_WAKEUPS,
-        old="            self._reset()\n            await self._test()\n",
-        new="            await self._test()\n",
+        old="            self._reset()\n            if self.counts.connections > 1:\n",
+        new="            if self.counts.connections > 1:\n",
         caught_by=(
             "tests/db/test_wakeups.py::test_a_connection_that_the_server_ends_is_replaced_and_everybody_looks_again",
             "tests/protocol/test_waiting.py::"
@@ -212,11 +212,22 @@ MUTANTS = (
         promise="R6",
         sentence="When the server ends the listening connection, nobody connects again.",
         file=_CARRIER,
-        old='                logger.log(level, "listening for wake-ups stopped (%s); connecting again", '
+        old='                self._tell(level, "listening for wake-ups stopped (%s); connecting again", '
         "type(error).__name__)\n",
         new="                raise\n",
         caught_by=(
             "tests/db/test_wakeups.py::test_a_connection_that_the_server_ends_is_replaced_and_everybody_looks_again",
+        ),
+    ),
+    Mutant(
+        name="the-loss-is-told-before-it-is-made-good",
+        promise="R6",
+        sentence="A process that has lost its listener imports what formats its first line before it connects again.",
+        file=_CARRIER,
+        old="        asyncio.get_running_loop().call_later(TOLD_AFTER, logger.log, level, *words)\n",
+        new="        logger.log(level, *words)\n",
+        caught_by=(
+            "tests/db/test_wakeups.py::test_that_a_connection_was_lost_is_told_after_it_is_made_good[postgres-late]",
         ),
     ),
     Mutant(
