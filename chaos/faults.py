@@ -62,8 +62,9 @@ EVERY: dict[Kind, float] = {
 """In seconds, on average."""
 
 
-LEAST = {Kind.STOP_HOLDER: 3}
-"""How often a kind is to fire, if it is not once: a holder that was stopped may be killed before it speaks."""
+LEAST = {Kind.STOP_HOLDER: 8}
+"""How often a kind is to fire, if it is not once: of the holders that were stopped, every second one may be killed
+before it speaks, and one has to."""
 
 
 @dataclass

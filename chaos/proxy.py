@@ -36,7 +36,8 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._links: set[Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._freezes_new = False
+        self.freezes_new = False
+        """Whether connections that are opened carry nothing."""
         self._orders = Orders(deaf=deaf)
         self.connections = 0
         """How many have been opened so far."""
@@ -73,12 +74,12 @@ class Proxy:
         for link in chosen:
             link.flow.clear()
         self.fired[Fault.FREEZE] += len(chosen)
-        self._freezes_new = new
+        self.freezes_new = new
         return len(chosen)
 
     def thaw(self) -> None:
         """Carry on, with what was held back first."""
-        self._freezes_new = False
+        self.freezes_new = False
         for link in self._links:
             link.flow.set()
 
@@ -145,7 +146,7 @@ class Proxy:
             self.connections += 1
             link = Link(self._orders, reader, writer, server_reader, server)
             self._links.add(link)
-            if self._freezes_new:
+            if self.freezes_new:
                 link.flow.clear()
                 self.fired[Fault.FREEZE] += 1
             try:

@@ -26,6 +26,7 @@ SILENCE = 1.5
 MAX_PAYLOAD = 7_900  # PostgreSQL takes 7,999 bytes
 SELF_TEST = 1.0
 FIRST_PAUSE = 0.05
+TOLD_AFTER = 1.0
 MOST_ON_THEIR_WAY = 64
 MOST_PENDING = 10_000  # topics that wait for a way to the others; beyond it the sweep has long told
 LATENCIES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)  # seconds
@@ -179,7 +180,7 @@ class Carrier(ABC):
                     await self._froze()
                 # Whatever broke it, the answer is the same: connect again; nothing but this loop would.
                 level = logging.INFO if is_away and not self._listening.is_set() else logging.WARNING
-                logger.log(level, "listening for wake-ups stopped (%s); connecting again", type(error).__name__)
+                self._tell(level, "listening for wake-ups stopped (%s); connecting again", type(error).__name__)
                 is_away = True
             listened = self._listening.is_set()
             self._listening.clear()
@@ -191,6 +192,10 @@ class Carrier(ABC):
                     continue
             await asyncio.sleep(pause)
             pause = min(pause * 2, 1.0)
+
+    def _tell(self, level: int, *words: str) -> None:
+        # Not at once: the first line that a process writes may take it longer than connecting again does.
+        asyncio.get_running_loop().call_later(TOLD_AFTER, logger.log, level, *words)
 
     async def _test(self) -> None:
         self._echo.clear()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
+from agent_messaging_db.driver_errors import OUTAGE
 from agent_messaging_db.errors import AddressError, DatabaseUnavailable
 
 if TYPE_CHECKING:
@@ -25,23 +26,28 @@ LONG = 1.0
 ANSWER = 3.0
 """Seconds in which a server that can be reached has taken a connection and answered, busy as it may be."""
 
-# Where the state is null or "disabled", the server does not tell us, and nobody is taken to rest.
+# Between preparing a statement and running it a process is "active", and waits for its client. Where the state is null
+# or "disabled", the server does not tell us, and nobody is taken to rest.
 _RESTING = """
     SELECT asked.pid FROM unnest($1::int[]) AS asked (pid) LEFT JOIN pg_stat_activity AS activity USING (pid)
     WHERE activity.pid IS NULL
-        OR activity.state LIKE 'idle%' AND activity.state_change < clock_timestamp() - make_interval(secs => $2)
+        OR (activity.state LIKE 'idle%' OR activity.wait_event = 'ClientRead')
+        AND activity.state_change < clock_timestamp() - make_interval(secs => $2)
 """
+
+
+CONNECTING = 0
 
 
 class Exchange:
     """What is under way on one connection: `since` when the server's answer is waited for, by the monotonic clock, or
-    0 while none is. `backend` is the server's process, or 0 behind a pooler, where none can be told.
+    0 while none is. `backend` is the server's process, None behind a pooler, where it cannot be told, or CONNECTING.
     """
 
     __slots__ = ("backend", "since")
 
     def __init__(self) -> None:
-        self.backend = 0
+        self.backend: int | None = None
         self.since = 0.0
 
 
@@ -83,18 +89,24 @@ def exchange_of(connection: Any) -> Exchange:
 async def lost(
     exchanges: Collection[Exchange], reach: Callable[[], Awaitable[AnyConnection]], *, patience: float
 ) -> list[Exchange]:
-    """Those whose answer will not come: the server has long been doing nothing for them. `reach` opens a connection of
-    its own to ask it; if that has no answer either, those are lost that nobody would wait for any longer.
+    """Those whose answer will not come: the server has long been doing nothing for them, or a connection that was begun
+    long after theirs is there before it. `reach` opens that one, to ask; if it has no answer either, those are lost
+    that nobody would wait for any longer.
     """
     before = monotonic() - LONG
-    asked = {exchange: exchange.since for exchange in exchanges if exchange.backend and 0 < exchange.since < before}
+    asked = {
+        exchange: exchange.since
+        for exchange in exchanges
+        if exchange.backend is not None and 0 < exchange.since < before
+    }
     if not asked:
         return []
-    if (resting := await _resting(reach, [exchange.backend for exchange in asked])) is None:
+    backends = {exchange.backend for exchange in asked if exchange.backend is not None} - {CONNECTING}
+    if (resting := await _resting(reach, backends)) is None:
         before = monotonic() - max(LONG, patience)
         found = [exchange for exchange, since in asked.items() if since < before]
     else:
-        found = [exchange for exchange in asked if exchange.backend in resting]
+        found = [exchange for exchange in asked if exchange.backend in resting | {CONNECTING}]
     # What has been answered meanwhile had only not been read yet.
     return [exchange for exchange in found if exchange.since == asked[exchange]]
 
@@ -107,7 +119,7 @@ async def _resting(reach: Callable[[], Awaitable[AnyConnection]], backends: Coll
             # None of the pool's, which may have frozen like the rest, and a new one each time: the last may have too.
             connection = await reach()
             return {row[0] for row in await connection.fetch(_RESTING, backends, LONG)}
-    except (DatabaseUnavailable, AddressError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+    except (DatabaseUnavailable, AddressError, asyncpg.PostgresError, *OUTAGE):
         return None
     finally:
         if connection is not None:

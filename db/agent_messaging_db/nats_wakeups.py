@@ -125,7 +125,7 @@ class NatsWakeups(Carrier):
             self._reset()
             await self._test()
             if self.hears and self.counts.connections > 1:
-                logger.info("wake-ups arrive again")
+                self._tell(logging.INFO, "wake-ups arrive again")
             while not lost.is_set():
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(HEARTBEAT):

@@ -1,6 +1,4 @@
-"""The connections of a process: opening them, retrying over an outage, and the one place that knows the
-driver's errors.
-"""
+"""The connections of a process: opening them, retrying over an outage, and replacing those that carry nothing."""
 
 from __future__ import annotations
 
@@ -18,6 +16,7 @@ import asyncpg
 from asyncpg.exceptions import ClientConfigurationError
 
 from agent_messaging_db import frozen, pooler, sync_points, tracing
+from agent_messaging_db.driver_errors import CONFLICT, OUTAGE, TRY_AGAIN
 from agent_messaging_db.errors import AddressError, Conflict, DatabaseUnavailable
 from agent_messaging_db.frozen import Exchange, NotedConnection
 from agent_messaging_db.sync_points import SyncPoint
@@ -37,33 +36,8 @@ PLANNING = (
     "SET plan_cache_mode = force_generic_plan; SET jit = off; "
     "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off"
 )
-LAST_MOMENT = 0.5  # for what is under way on a connection that is no longer trusted
-
 _WATCHING = {"application_name": "agent-messaging watch"}
-# Nothing was committed and the same call may succeed at once.
-_TRY_AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
-# The server or the way to it is gone, is starting or stopping, or has no room.
-_OUTAGE = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # what the driver makes of a connection that ended at a bad moment
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.IdleInTransactionSessionTimeoutError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.InvalidCatalogNameError,
-    asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.ObjectNotInPrerequisiteStateError,  # the database takes no connections
-    asyncpg.ReadOnlySQLTransactionError,  # a standby, or about to become one
-    asyncpg.QueryCanceledError,
-    asyncpg.PostgresSystemError,
-    ConnectionError,
-    OSError,
-    TimeoutError,
-)
-_CONFLICT = (asyncpg.UniqueViolationError, asyncpg.CheckViolationError, asyncpg.NotNullViolationError)
+LAST_MOMENT = 0.5  # for what is under way on a connection that is no longer trusted
 
 
 @dataclass(slots=True)
@@ -136,6 +110,7 @@ class Database:
         self._outage = outage
         self._pool: asyncpg.Pool[Any] | None = None
         self._borrowed: dict[Connection, Exchange] = {}
+        self._connecting: dict[Exchange, asyncio.Timeout] = {}
         self._watching: asyncio.Task[None] | None = None
         self.errors = DatabaseErrors()
 
@@ -167,7 +142,7 @@ class Database:
             raise
         except DatabaseUnavailable as error:
             raise self._located_nowhere(error) from error
-        except _OUTAGE as error:
+        except OUTAGE as error:
             raise self._unavailable(error) from error
         self._pool = pool
         # It outlives the call that opens the pool, and is no part of what that was doing.
@@ -183,7 +158,7 @@ class Database:
             try:
                 async with asyncio.timeout(5):
                     await pool.close()
-            except (TimeoutError, *_OUTAGE):
+            except (TimeoutError, *OUTAGE):
                 pool.terminate()
 
     @asynccontextmanager
@@ -204,11 +179,11 @@ class Database:
                     exchange.since = returned_at = monotonic()
         except DatabaseUnavailable as error:
             raise self._located_nowhere(error) from error
-        except _CONFLICT as error:
+        except CONFLICT as error:
             raise Conflict(error.constraint_name or "") from error
-        except _OUTAGE as error:
+        except OUTAGE as error:
             raise self._unavailable(error) from error
-        except _TRY_AGAIN:
+        except TRY_AGAIN:
             self.errors.deadlock += 1
             raise
         except asyncpg.PostgresError:
@@ -244,13 +219,17 @@ class Database:
     async def _watch_for_ever(self, pool: asyncpg.Pool[Any]) -> None:
         while True:
             await asyncio.sleep(frozen.LOOK_EVERY)
-            if lost := await frozen.lost(tuple(self._borrowed.values()), self._watch_from, patience=self._patience):
+            under_way = (*self._borrowed.values(), *self._connecting)
+            if lost := await frozen.lost(under_way, self._watch_from, patience=self._patience):
                 logger.warning(
                     "connections to the database carry nothing any more and are replaced",
                     extra={"connections": len(lost)},
                 )
                 await pool.expire_connections()  # the idle ones have most likely frozen too
                 self._end([connection for connection, exchange in self._borrowed.items() if exchange in lost])
+                for exchange in lost:
+                    if (limit := self._connecting.pop(exchange, None)) is not None:
+                        limit.reschedule(0)
 
     async def _watch_from(self) -> asyncpg.Connection[Any]:
         return await connect(await self._locate(), statement_cache_size=0, server_settings=_WATCHING)
@@ -279,7 +258,7 @@ class Database:
                     if sync_points.hook is not None:
                         await sync_points.hook(SyncPoint.TRY_DONE)
                     return result
-            except _TRY_AGAIN:
+            except TRY_AGAIN:
                 deadlocks += 1
                 if deadlocks > 20:
                     raise
@@ -302,7 +281,14 @@ class Database:
         return self._outage(f"the database could not be reached ({type(error).__name__}); try again")
 
     async def _connect(self, *_: Any, **options: Any) -> asyncpg.Connection[Any]:
-        connection = await connect(await self._locate(), **options)
+        dsn = await self._locate()
+        exchange = Exchange()
+        exchange.backend, exchange.since = frozen.CONNECTING, monotonic()
+        async with asyncio.timeout(None) as self._connecting[exchange]:
+            try:
+                connection = await connect(dsn, **options)
+            finally:
+                self._connecting.pop(exchange, None)
         tracing.watch(connection)
         return connection
 

@@ -17,6 +17,8 @@ from agent_messaging_db.pool import Database, connect
 from agent_messaging_db.sync_points import SyncPoint
 
 CHANNEL = "agent_messaging"
+LOOKING = 0.25
+"""Seconds that those who wait have to look at what they may have missed."""
 
 
 class PostgresWakeups(Carrier):
@@ -115,14 +117,14 @@ class PostgresWakeups(Carrier):
             self.counts.connections += 1
             self._on_their_way.clear()
             self._reset()
-            await self._test()
-            await self._look_for_others(connection)
+            if self.counts.connections > 1:
+                # Who was deaf meanwhile looks first: the test would take a connection from them, or open one more.
+                await _until(lost, LOOKING)
+            if not lost.is_set():
+                await self._test()
+                await self._look_for_others(connection)
             while not lost.is_set():
-                # Not wait_for, which before Python 3.12 loses a cancellation that comes together with the event: then
-                # closing would wait for this loop for ever.
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(HEARTBEAT):
-                        await lost.wait()
+                await _until(lost, HEARTBEAT)
                 if not lost.is_set():
                     await self._look_for_others(connection)
             raise ConnectionError("the server closed the connection")
@@ -136,3 +138,11 @@ class PostgresWakeups(Carrier):
         if not str(payload).startswith(self._me):
             self._meet()
         self._take(str(payload))
+
+
+async def _until(event: asyncio.Event, seconds: float) -> None:
+    # Not wait_for, which before Python 3.12 loses a cancellation that comes together with the event: then closing would
+    # wait for this for ever.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

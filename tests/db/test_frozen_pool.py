@@ -218,15 +218,18 @@ async def test_where_only_the_pool_froze_what_hangs_is_made_again_once_on_a_new_
 
 @pytest.mark.requirement("outage:frozen-pool")
 @pytest.mark.usefixtures("watched_closely")
+@pytest.mark.parametrize("statement", ["LOCK TABLE agents IN SHARE MODE", "SELECT count(*) FROM agents WHERE $1"])
 async def test_a_statement_that_the_server_works_on_is_left_alone_and_a_reply_that_froze_is_not_waited_for(
-    dsn: str,
+    dsn: str, statement: str
 ) -> None:
+    """The second one waits as it is prepared, and is run after the server has said that this is done."""
     located, asked = asyncio.Semaphore(0), 3
     tried: list[bool] = []
 
-    async def lock(connection: Connection, again: bool) -> str:
+    async def read(connection: Connection, again: bool) -> str:
         tried.append(again)
-        return await connection.execute("SELECT pg_advisory_xact_lock(7)")
+        async with connection.transaction():
+            return await connection.execute(statement, *([True] if "$1" in statement else []))
 
     async with proxied(dsn) as proxy, connect(dsn) as other:
 
@@ -236,16 +239,39 @@ async def test_a_statement_that_the_server_works_on_is_left_alone_and_a_reply_th
 
         async with all_idle(database := Database(locate, max_size=4, patience=10), 1):
             await located.acquire()
-            await other.execute("SELECT pg_advisory_lock(7)")
-            locking = asyncio.create_task(database.run(lock))
+            locked = other.transaction()
+            await locked.start()
+            await other.execute("LOCK TABLE agents")
+            reading = asyncio.create_task(database.run(read))
             async with asyncio.timeout(BOUND):
                 for _ in range(asked):
                     await located.acquire()
                 assert tried == [False]
                 proxy.freeze()
-                await other.execute("SELECT pg_advisory_unlock(7)")
-                assert await locking == "SELECT 1"
+                await locked.rollback()
+                assert await reading in ("LOCK TABLE", "SELECT 1")
+            proxy.thaw()
         assert tried == [False, True]
+
+
+@pytest.mark.requirement("outage:frozen-pool")
+@pytest.mark.usefixtures("watched_closely")
+async def test_a_connection_that_froze_as_it_was_opened_is_opened_again(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def seven(connection: Connection, _again: bool) -> int:
+        return await connection.fetchval("SELECT 7")
+
+    async with proxied(dsn) as proxy, all_idle(database := located(proxy.dsn, patience=2 * BOUND), 1):
+        monkeypatch.setattr(pool, "CONNECT_TIMEOUT", 2 * BOUND)
+        proxy.freeze(new=True)
+        await database.doubt()
+        opening = asyncio.create_task(database.run(seven))
+        await eventually(lambda: withheld(proxy))
+        proxy.freezes_new = False
+        async with asyncio.timeout(BOUND):
+            assert await opening == 7
+        proxy.thaw()
 
 
 @pytest.mark.requirement("outage:frozen-pool")
@@ -313,7 +339,7 @@ async def test_what_was_answered_while_the_server_was_asked_is_not_taken_for_los
 async def test_behind_a_pooler_nobody_can_tell_so_nobody_is_asked(dsn: str) -> None:
     async with pooled(dsn, size=1) as pooler:
         behind, direct = await noted(pooler.dsn), await noted(dsn)
-        assert behind.exchange.backend == 0
+        assert behind.exchange.backend is None
         assert direct.exchange.backend == await direct.fetchval("SELECT pg_backend_pid()")
         behind.terminate()
         await direct.close()

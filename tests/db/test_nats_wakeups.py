@@ -28,6 +28,10 @@ async def hears(process: Process) -> None:
     await eventually(is_so)
 
 
+async def said(caplog: pytest.LogCaptureFixture) -> bool:
+    return any("connecting again" in record.getMessage() for record in caplog.records)
+
+
 @pytest.mark.requirement("nats:away")
 async def test_a_server_that_is_away_keeps_nobody_from_starting_and_is_joined_when_it_comes(
     caplog: pytest.LogCaptureFixture,
@@ -114,6 +118,7 @@ async def test_credentials_of_the_address_let_in_and_are_in_no_log_nor_represent
         wrong = Bus(bus.directory, port=bus.port, credentials=credentials.replace("s3cr3t", "s3cr3t-not"))
         async with ByNats(wrong).process() as kept_out:
             assert not kept_out.wakeups.hears
+            await eventually(lambda: said(caplog))
     told = [record.getMessage() + str(record.exc_info) for record in caplog.records]
     assert any("connecting again" in words for words in told)
     assert not any("s3cr3t" in words for words in told)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agent_messaging_db import carrier, presence
+from agent_messaging_db import carrier, presence, wakeups
 from agent_messaging_db.carrier import MAX_PAYLOAD, Carrier
 from agent_messaging_db.nats_wakeups import NatsWakeups
 from agent_messaging_db.wakeups import PostgresWakeups
@@ -90,6 +90,10 @@ async def test_a_connection_that_the_server_ends_is_replaced_and_everybody_looks
         await there.until_resets(2)
         there.wakeups.publish([topic("a", 1)])
         await here.until_topics(1)
+
+
+async def hears(here: Process) -> bool:
+    return here.wakeups.hears
 
 
 async def told(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -197,11 +201,11 @@ async def test_a_listener_that_lost_its_connection_connects_again_without_a_paus
 
 
 async def alone(here: Process) -> None:
-    wakeups = here.wakeups
-    assert isinstance(wakeups, PostgresWakeups)
+    own = here.wakeups
+    assert isinstance(own, PostgresWakeups)
 
     async def found() -> bool:
-        return wakeups._is_alone
+        return own._is_alone
 
     await eventually(found, within=BOUND)
 
@@ -252,3 +256,35 @@ async def test_what_was_kept_from_nobody_is_forgotten_after_two_looks(
             here.wakeups.publish([topic("a", 2)])
             await there.until_topics(1)
             assert there.topics == [topic("a", 2)]
+
+
+@pytest.mark.requirement("wakeups:again")
+@pytest.mark.parametrize("seconds", [0, 10 * BOUND], ids=["soon", "late"])
+async def test_that_a_connection_was_lost_is_told_after_it_is_made_good(
+    way: Way, seconds: float, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What formats the first line of a server takes longer to import than connecting takes."""
+    monkeypatch.setattr(carrier, "TOLD_AFTER", seconds)
+    async with way.process() as here:
+        await way.end_connections()
+        await here.until_resets(2)
+        if not seconds:
+            await eventually(lambda: told(caplog))
+        assert ("connecting again" in caplog.text) is (not seconds)
+
+
+@pytest.mark.requirement("wakeups:again")
+async def test_whoever_was_deaf_looks_before_the_new_connection_is_tested_and_its_loss_is_noticed_meanwhile(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    way = ByPostgres(dsn)
+    async with way.process() as here:
+        await eventually(lambda: hears(here))
+        monkeypatch.setattr(wakeups, "LOOKING", 10 * BOUND)
+        for times in (2, 3):
+            await way.end_connections()
+            await here.until_resets(times)
+            for number in range(20):
+                await execute(dsn, f"SELECT pg_notify('{wakeups.CHANNEL}', 'another:{topic('a', number)}')")
+            await here.until_topics(20 * (times - 1))
+            assert not here.wakeups.hears

@@ -16,7 +16,7 @@ MUTANTS = (
         promise="R6",
         sentence="Where only connections of the pool froze, a call lasts until the driver gives up, twice perhaps.",
         file=_POOL,
-        old="            if lost := await frozen.lost(tuple(self._borrowed.values()),",
+        old="            if lost := await frozen.lost(under_way,",
         new="            if lost := await frozen.lost((),",
         caught_by=(
             "tests/db/test_frozen_pool.py::"
@@ -36,12 +36,33 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        name="a-connection-that-froze-as-it-was-opened-is-waited-for",
+        promise="R6",
+        sentence="Who needs a new connection just as the way freezes waits for as long as connecting may take.",
+        file=_FROZEN,
+        old="        found = [exchange for exchange in asked if exchange.backend in resting | {CONNECTING}]\n",
+        new="        found = [exchange for exchange in asked if exchange.backend in resting]\n",
+        caught_by=("tests/db/test_frozen_pool.py::test_a_connection_that_froze_as_it_was_opened_is_opened_again",),
+    ),
+    Mutant(
         name="whatever-takes-long-is-taken-for-frozen",
         promise="R6",
         sentence="A statement that has to wait for another one is ended, and made again, for ever.",
         file=_FROZEN,
-        old="        OR activity.state LIKE 'idle%' AND activity",
+        old="        OR (activity.state LIKE 'idle%' OR activity.wait_event = 'ClientRead')\n        AND activity",
         new="        OR activity",
+        caught_by=(
+            "tests/db/test_frozen_pool.py::"
+            "test_a_statement_that_the_server_works_on_is_left_alone_and_a_reply_that_froze_is_not_waited_for",
+        ),
+    ),
+    Mutant(
+        name="a-statement-that-froze-half-prepared-is-taken-for-work",
+        promise="R6",
+        sentence="Where the way froze before the second half of a statement, the server waits for us, and we for it.",
+        file=_FROZEN,
+        old="        OR (activity.state LIKE 'idle%' OR activity.wait_event = 'ClientRead')\n",
+        new="        OR activity.state LIKE 'idle%'\n",
         caught_by=(
             "tests/db/test_frozen_pool.py::"
             "test_a_statement_that_the_server_works_on_is_left_alone_and_a_reply_that_froze_is_not_waited_for",
@@ -101,8 +122,8 @@ MUTANTS = (
         promise="R5",
         sentence="Whose wake-up was lost while the listener was away waits until the sweep finds it.",
         file=_WAKEUPS,
-        old="            self._reset()\n            await self._test()\n",
-        new="            await self._test()\n",
+        old="            self._reset()\n            if self.counts.connections > 1:\n",
+        new="            if self.counts.connections > 1:\n",
         caught_by=(
             "tests/db/test_wakeups.py::test_a_connection_that_the_server_ends_is_replaced_and_everybody_looks_again",
             "tests/protocol/test_waiting.py::"
@@ -214,11 +235,22 @@ MUTANTS = (
         promise="R6",
         sentence="When the server ends the listening connection, nobody connects again.",
         file=_CARRIER,
-        old='                logger.log(level, "listening for wake-ups stopped (%s); connecting again", '
+        old='                self._tell(level, "listening for wake-ups stopped (%s); connecting again", '
         "type(error).__name__)\n",
         new="                raise\n",
         caught_by=(
             "tests/db/test_wakeups.py::test_a_connection_that_the_server_ends_is_replaced_and_everybody_looks_again",
+        ),
+    ),
+    Mutant(
+        name="the-loss-is-told-before-it-is-made-good",
+        promise="R6",
+        sentence="A process that has lost its listener imports what formats its first line before it connects again.",
+        file=_CARRIER,
+        old="        asyncio.get_running_loop().call_later(TOLD_AFTER, logger.log, level, *words)\n",
+        new="        logger.log(level, *words)\n",
+        caught_by=(
+            "tests/db/test_wakeups.py::test_that_a_connection_was_lost_is_told_after_it_is_made_good[postgres-late]",
         ),
     ),
     Mutant(
