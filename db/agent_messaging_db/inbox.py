@@ -64,6 +64,11 @@ async def count_unread(connection: Connection, *, agents: Iterable[UUID], limit:
     return {row["agent_id"]: row["unread"] for row in rows}
 
 
+async def has_anything(connection: Connection, *, agent: UUID) -> bool:
+    """May a page of the agent's inbox hold anything?"""
+    return await connection.fetchval(_SQL["has_anything"], agent)
+
+
 async def have_unread(
     connection: Connection, *, ways: Sequence[tuple[UUID, UUID]], kinds: Sequence[MessageKind]
 ) -> set[tuple[UUID, UUID]]:

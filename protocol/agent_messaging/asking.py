@@ -225,27 +225,27 @@ class Questions(Generic[M]):
             watch.stop()
             watch = None
         found: Answer[M] | AgentMessagingError | InboxItem[M] | None
-        try:
-            with self._engine.presence.waiting(asker.id):
+        with self._engine.presence.waiting(asker.id):  # until it is known what to say, for which closing waits
+            try:
                 found = await self._engine.waiting.until(
                     wait.look, wait.take, topics=topics, window=patience, watch=watch
                 )
-        except WindowEndedError:
-            found = None
-        except BaseException:
-            if self._was_last(question):
-                self._engine.outbox.release.soon(question)
-            raise
-        if self._was_last(question) and not wait.has_consumed:
-            # Also an expired question: its late answer is for the inbox.
-            await self._release(question)
-        match found:
-            case Answer():
-                return found
-            case AgentMessagingError():
-                raise found
-            case _:
-                raise await self._unanswered(question, asker, recipient, found)
+            except WindowEndedError:
+                found = None
+            except BaseException:
+                if self._was_last(question):
+                    self._engine.outbox.release.soon(question)
+                raise
+            if self._was_last(question) and not wait.has_consumed:
+                # Also an expired question: its late answer is for the inbox.
+                await self._release(question)
+            match found:
+                case Answer():
+                    return found
+                case AgentMessagingError():
+                    raise found
+                case _:
+                    raise await self._unanswered(question, asker, recipient, found)
 
     async def _release(self, question: UUID) -> None:
         """Leave the answer to the inbox: before the wait returns, or when the database is back."""

@@ -63,6 +63,9 @@ class Inbox(Generic[M]):
             AgentNotFoundError: the agent, or `from_agent`, does not exist.
         """
         agent, sender = await self._begin(agent_external_id, from_agent, limit)
+        # Mostly there is nothing, and each MCP call asks.
+        if not await self._engine.read(lambda connection: inbox.has_anything(connection, agent=agent.id)):
+            return InboxPage([], 0)
         return await self._page(agent, sender, limit)
 
     async def wait(

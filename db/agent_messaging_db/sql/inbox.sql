@@ -4,6 +4,12 @@ SELECT a AS agent_id, (SELECT count(*) FROM (SELECT FROM deliveries d WHERE d.re
        AS unread
 FROM unnest($1::uuid[]) AS a;
 
+-- name: has_anything
+-- Is anything unread, owed, or held by the agent? If not, `page`, `owed_questions` and `turns` need not be asked.
+SELECT EXISTS (SELECT FROM deliveries d WHERE d.recipient_id = $1 AND d.read_at IS NULL)
+    OR EXISTS (SELECT FROM questions q WHERE q.answerer_id = $1 AND q.state = 'open')
+    OR EXISTS (SELECT FROM meetings g WHERE g.holder_id = $1 AND g.phase = 'active');
+
 -- name: have_unread
 -- Of these recipients and senders, those where `take` would find something.
 SELECT n.recipient_id, n.sender_id FROM unnest($1::uuid[], $2::uuid[]) AS n (recipient_id, sender_id)

@@ -80,11 +80,11 @@ MUTANTS = (
         sentence="The answer to a question whose wait was cancelled is held for that wait, and in no inbox.",
         file=_ASKING,
         old="""\
-            if self._was_last(question):
-                self._engine.outbox.release.soon(question)
-            raise
+                if self._was_last(question):
+                    self._engine.outbox.release.soon(question)
+                raise
 """,
-        new="            self._was_last(question)\n            raise\n",
+        new="                self._was_last(question)\n                raise\n",
         caught_by=("tests/protocol/test_sync_conversation.py::test_a_cancelled_wait_never_loses_the_answer",),
     ),
     Mutant(
@@ -92,8 +92,8 @@ MUTANTS = (
         promise="R3",
         sentence="The answer to a question whose window ended is held for that window, and in no inbox.",
         file=_ASKING,
-        old="            await self._release(question)\n",
-        new="            pass\n",
+        old="                await self._release(question)\n",
+        new="                pass\n",
         caught_by=(
             "tests/protocol/test_sync_conversation.py::"
             "test_a_window_that_ends_leaves_the_question_open_until_its_reply_by",
