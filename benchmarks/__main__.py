@@ -32,6 +32,7 @@ async def measure(here: Ground, chosen: set[str], rounds: int) -> list[Figure]:
     for numbers, family in families.FAMILIES.items():
         if not chosen & set(numbers):
             continue
+        await at_rest(here)
         async with family(here) as once:
             for number in range(rounds):
                 began = time.monotonic()
@@ -39,6 +40,16 @@ async def measure(here: Ground, chosen: set[str], rounds: int) -> list[Figure]:
                 took = time.monotonic() - began
                 print(f"{', '.join(numbers)}: round {number + 1} of {rounds}, {took:.0f} s", file=sys.stderr)
     return [figure for figure in here.figures if not figure.number or figure.number in chosen]
+
+
+async def at_rest(here: Ground) -> None:
+    """Do now what the last family left to the server: else it vacuums and writes while the next one is measured."""
+    connection = await asyncpg.connect(here.dsn)
+    try:
+        await connection.execute("VACUUM ANALYZE")
+        await connection.execute("CHECKPOINT")
+    finally:
+        await connection.close()
 
 
 async def main(scale: Scale, chosen: set[str], rounds: int, page: Path | None) -> str:

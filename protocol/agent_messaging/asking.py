@@ -70,6 +70,10 @@ class _Wait(Generic[M]):
         self._consumes = consume
         self.has_consumed = False
 
+    def topics(self) -> list[str]:
+        own = question_topic(self._asked.question)
+        return [own, agent_topic(self._asked.asker.id)] if self._is_interruptible else [own]
+
     async def look(self) -> OutcomeRow | InboxItem[M] | None:
         question = self._asked.question
         outcome = self._settled.get(question) or await self._engine.outbox.outcome(question)
@@ -218,7 +222,6 @@ class Questions(Generic[M]):
         """Wait for the outcome of a question; see SyncConversation.ask for what it raises."""
         question, asker, recipient, patience = asked
         wait = _Wait(self._engine, self._inbox, self._settled, asked, interruptible, consume)
-        topics = [question_topic(question), agent_topic(asker.id)] if interruptible else [question_topic(question)]
         self._waits[question] += 1
         watch = self._watched.pop(question, None)
         if watch is not None and interruptible:  # what else needs the asker may have come before
@@ -228,7 +231,7 @@ class Questions(Generic[M]):
         with self._engine.presence.waiting(asker.id):  # until it is known what to say, for which closing waits
             try:
                 found = await self._engine.waiting.until(
-                    wait.look, wait.take, topics=topics, window=patience, watch=watch
+                    wait.look, wait.take, topics=() if watch else wait.topics(), window=patience, watch=watch
                 )
             except WindowEndedError:
                 found = None

@@ -217,6 +217,7 @@ class Waiting:
         counts, ended = self._counts, WaitEnd.FAILED
         sleeps_first = watch is not None
         watch = watch or self.watch(topics)
+        del topics  # a wait may be long, and holds what it needs
         slot = handler_slot.get()
         counts.waits_open += 1
         if slot is not None:
