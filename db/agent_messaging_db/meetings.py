@@ -24,9 +24,9 @@ from agent_messaging_db.rows import (
 from agent_messaging_db.statements import load
 
 _SQL = load("meetings")
-_MEETING_FIELDS = [field.name for field in fields(MeetingRow)]
+_MEETING_FIELDS = MeetingRow._fields
 _EVENT_FIELDS = [field.name for field in fields(EventRow)]
-_MEMBER_FIELDS = [field.name for field in fields(MemberRow)]
+_MEMBER_FIELDS = MemberRow._fields
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -329,8 +329,8 @@ def _is_only_seen(moment: Moment, transition: Transition) -> bool:
 def _saved(moment: Moment, transition: Transition, deadline: datetime | None, now: datetime) -> Moment:
     # The clock that the save started runs from its own moment, a little after the reading.
     version = moment.state.meeting.version + 1
-    meeting = replace(transition.state.meeting, floor_deadline=deadline, version=version)
-    return Moment(replace(transition.state, meeting=meeting), now, moment.silenced)
+    meeting = transition.state.meeting._replace(floor_deadline=deadline, version=version)
+    return Moment(MeetingState(meeting, transition.state.members), now, moment.silenced)
 
 
 def _unheard(moment: Moment, command: Command | None, words: Words | None) -> Refusal | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -36,17 +35,17 @@ class Draft:
 
     def change_meeting(self, **changes: Any) -> None:
         """Replace these columns of the meeting."""
-        self.meeting = replace(self.meeting, **changes)
+        self.meeting = self.meeting._replace(**changes)
 
     def change_member(self, agent: UUID, **changes: Any) -> None:
         """Replace these columns of a member."""
-        self._members[agent] = replace(self._members[agent], **changes)
+        self._members[agent] = self._members[agent]._replace(**changes)
 
     def clear_quiet(self) -> None:
         """Somebody spoke: nobody is quiet any more."""
         for agent, member in self._members.items():
             if member.quiet is not None:
-                self._members[agent] = replace(member, quiet=None)
+                self._members[agent] = member._replace(quiet=None)
 
     def last_position(self) -> int:
         """The position of the last in the order."""
