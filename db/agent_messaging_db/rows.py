@@ -203,8 +203,8 @@ class QuestionRow:
 class MeetingRow(NamedTuple):
     """A meeting; durations in seconds. The floor's holder has it for turn number `turn`.
 
-    `seen_seq` is the last entry that the first signal for this turn covered. `version` counts transitions, each of which
-    makes several of these: so it is a tuple, which is changed in a fifth of the time.
+    `seen_seq` is the last entry that the first signal for this turn covered. `version` counts transitions; each makes
+    several of these, so it is a tuple, changed in a fifth of the time.
     """
 
     id: UUID
