@@ -55,6 +55,7 @@ WITH talking AS MATERIALIZED (
 INSERT INTO deliveries (message_id, recipient_id, sender_id, kind, read_at)
 SELECT id, recipient_id, sender_id, 'async', CASE WHEN seq <= {read} THEN clock_timestamp() END FROM stored ORDER BY seq
 """
+KNOWN = "UPDATE pairs p SET last_seq = $1, async_session = s.id FROM sessions s WHERE s.pair_id = p.id"
 
 
 @asynccontextmanager
@@ -97,7 +98,7 @@ async def fill(dsn: str, messages: int) -> int:
             await database.execute(others, timeout=600)
         recent = MESSAGES.format(pairs=f"0, {ACTIVE - 1}", first=1, last=RECENT, read=RECENT - UNREAD)
         await database.execute(recent, timeout=600)
-        await database.execute("UPDATE pairs SET last_seq = $1", RECENT)
+        await database.execute(KNOWN, RECENT, timeout=600)
         for statement in ("VACUUM ANALYZE", "CHECKPOINT"):
             await database.execute(statement, timeout=600)
     finally:

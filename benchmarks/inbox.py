@@ -18,10 +18,11 @@ HOLES = 2_000
 # $3 messages from a writer to a reader, as if they had been sent one after the other; `read` says which have been read.
 FILL = """
 WITH pair AS (
-    INSERT INTO pairs (low_id, high_id, last_seq) VALUES (least($1::uuid, $2), greatest($1::uuid, $2), $3) RETURNING id
+    INSERT INTO pairs (low_id, high_id, last_seq, async_session)
+    VALUES (least($1::uuid, $2), greatest($1::uuid, $2), $3, gen_random_uuid()) RETURNING id, async_session
 ), session AS (
     INSERT INTO sessions (id, pair_id, low_id, high_id, type)
-    SELECT gen_random_uuid(), id, least($1::uuid, $2), greatest($1::uuid, $2), 'async' FROM pair RETURNING id, pair_id
+    SELECT async_session, id, least($1::uuid, $2), greatest($1::uuid, $2), 'async' FROM pair RETURNING id, pair_id
 ), stored AS (
     INSERT INTO messages (id, pair_id, seq, session_id, sender_id, recipient_id, kind, content, created_at)
     SELECT uuidv7(), pair_id, seq, id, $1, $2, 'async', to_json(repeat('x', 300))::text, clock_timestamp()

@@ -8,6 +8,9 @@ from typing import Any
 from agent_messaging import AgentMessaging
 from benchmarks.floor import BODY
 
+STARTED = 2.0
+"""Seconds after which a process has done what it does as it starts, and knows who else is there."""
+
 
 class Product:
     """One SDK object with pairs of agents; `answering`: each answerer has a handler here."""
@@ -26,6 +29,7 @@ class Product:
             )
         if answering:
             self.answer(pairs)
+        await asyncio.sleep(STARTED)
 
     def answer(self, pairs: int) -> None:
         """Have this process answer whatever the answerers are asked."""

@@ -70,9 +70,10 @@ class Names:
             self._by_id.clear()
             self._by_name.clear()
         for found in await self._database.run(read):
-            # One object for each organization, not one for each of its agents.
+            # One object for each organization, not one for each of its agents; and many are called what their id says.
             organization = self._organizations.setdefault(found.organization_id, found.organization_id)
-            row = replace(found, organization_id=organization)
+            name = found.external_id if found.name == found.external_id else found.name
+            row = replace(found, organization_id=organization, name=name)
             self._by_name[row.external_id] = row
             self._by_id[row.id] = row
         return [None] * len(batch)
