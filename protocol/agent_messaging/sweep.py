@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextvars import Context
 from time import monotonic
 from typing import Any
@@ -19,13 +19,14 @@ from agent_messaging.answering import expire_due
 from agent_messaging.engine import Engine
 from agent_messaging.errors import MeetingNotFoundError
 from agent_messaging.meeting_store import MeetingStore
-from agent_messaging.waiting import agent_topic, ending_topic, meeting_topic, question_topic, topics_of
+from agent_messaging.waiting import ending_topic, meeting_topic, question_topic, topics_of
 from agent_messaging_db import presence, sync_points, upkeep
 from agent_messaging_db.errors import DatabaseUnavailable
 from agent_messaging_db.pool import Connection
 from agent_messaging_db.sync_points import SyncPoint
 
 BATCH = 500
+SLICE = 100
 COUNTED = 100  # how far an inbox is counted to notice a change
 SLOW_ROUNDS = 15  # every so many rounds: what changes slowly
 FORGET_ROUNDS = 300
@@ -46,7 +47,7 @@ class Sweep:
         self._store = store
         self._jobs = jobs
         self._versions: dict[UUID, int] = {}
-        self._inboxes: dict[UUID, upkeep.InboxState] = {}
+        self._inboxes: dict[str, int] = {}  # by topic: what tells one state from the next, as there may be thousands
         self._task: asyncio.Task[None] | None = None
         self._round = 0
 
@@ -102,21 +103,23 @@ class Sweep:
     async def _look_again(self) -> None:
         """Wake the waiters of this process whose rows have changed, whatever became of their wake-ups."""
         topics = self._engine.waiting.topics
-        for batch in _batches(topics_of("q", topics)):
+        for batch in _slices(topics, "q"):
             async with self._engine.database.connection() as connection:
-                settled = await upkeep.settled_questions(connection, questions=batch)
+                settled = await upkeep.settled_questions(connection, questions=topics_of("q", batch))
             self._engine.waiting.wake_here(map(question_topic, settled))
-        inboxes: dict[UUID, upkeep.InboxState] = {}
-        for batch in _batches(topics_of("a", topics)):
+        inboxes: dict[str, int] = {}
+        for batch in _slices(topics, "a"):
+            agents = dict(zip(topics_of("a", batch), batch, strict=True))
             async with self._engine.database.connection() as connection:
-                states = await upkeep.inbox_states(connection, agents=batch, limit=COUNTED)
-            inboxes |= {state.agent_id: state for state in states}
-        # Whoever waits looks whenever there is something at all; whoever only listens is told of a change.
-        waiting = [agent for agent, state in inboxes.items() if state.unread or state.turns]
-        changed = [agent for agent, state in inboxes.items() if self._inboxes.get(agent) != state]
+                states = await upkeep.inbox_states(connection, agents=agents, limit=COUNTED)
+            found = {agents[state.agent_id]: state for state in states}
+            inboxes |= {topic: hash(state) for topic, state in found.items()}
+            # Whoever waits looks whenever there is something at all; whoever only listens is told of a change.
+            waiting = [topic for topic, state in found.items() if state.unread or state.turns]
+            changed = [topic for topic in found if self._inboxes.get(topic) != inboxes[topic]]
+            self._engine.waiting.wake_waiters(waiting)
+            self._engine.waiting.wake_here(changed)
         self._inboxes = inboxes
-        self._engine.waiting.wake_waiters(map(agent_topic, waiting))
-        self._engine.waiting.wake_here(map(agent_topic, changed))
         await self._follow_meetings({*topics_of("m", topics), *topics_of("e", topics)})
 
     async def _follow_meetings(self, followed: Collection[UUID]) -> None:
@@ -136,3 +139,9 @@ class Sweep:
 
 def _batches(ids: list[UUID]) -> list[list[UUID]]:
     return [ids[start : start + BATCH] for start in range(0, len(ids), BATCH)]
+
+
+def _slices(topics: Sequence[str], kind: str) -> Iterator[list[str]]:
+    """So few at a time that nobody notices how long they take."""
+    of_kind = [topic for topic in topics if topic[0] == kind]
+    return (of_kind[start : start + SLICE] for start in range(0, len(of_kind), SLICE))
