@@ -152,8 +152,8 @@ MUTANTS = (
         promise="R17",
         sentence="Who was silenced before its turn came may speak: the turn as it was seen says nothing of silences.",
         file="protocol/agent_messaging/meeting_store.py",
-        old="meeting=meeting), now, moment.silenced)\n",
-        new="meeting=meeting), now)\n",
+        old="transition.state.members), now, moment.silenced)\n",
+        new="transition.state.members), now)\n",
         caught_by=(f"{_SILENCES}test_who_was_silenced_before_its_turn_came_speaks_no_word",),
     ),
     Mutant(
