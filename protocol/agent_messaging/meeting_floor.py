@@ -8,7 +8,8 @@ from uuid import UUID
 from agent_messaging.engine import Engine
 from agent_messaging.errors import MeetingTimeoutError, WaitInterruptedError
 from agent_messaging.inbox import Inbox
-from agent_messaging.meeting_store import MeetingStore, Moment, Sighting
+from agent_messaging.meeting_moments import Moment, Sighting
+from agent_messaging.meeting_store import MeetingStore
 from agent_messaging.meeting_views import MeetingViews
 from agent_messaging.models import InboxItem, TurnSignal
 from agent_messaging.waiting import Watch, Window, WindowEndedError, agent_topic, ending_topic, meeting_topic

@@ -4,22 +4,33 @@ where that fails.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from agent_messaging.coalescing import Coalescer
 from agent_messaging.engine import Engine
 from agent_messaging.errors import MeetingNotFoundError, SilencedError
+from agent_messaging.meeting_moments import (
+    Moment,
+    Refused,
+    Sighting,
+    Words,
+    as_saved,
+    changed_members,
+    clocks_of,
+    concerned,
+    cursor_of,
+    event_rows,
+    granted_to,
+    is_only_seen,
+    nothing_due,
+)
 from agent_messaging.rules.meeting import (
     Command,
     End,
     HandOver,
     MeetingState,
-    NewEvent,
     Refusal,
     RefusalReason,
     See,
@@ -29,51 +40,14 @@ from agent_messaging.rules.meeting import (
     apply_due,
     decide,
 )
-from agent_messaging.rules.meeting_view import next_due
-from agent_messaging.waiting import agent_topic, ending_topic, meeting_topic
 from agent_messaging_db import meetings, sync_points
 from agent_messaging_db.keys import Key
-from agent_messaging_db.meetings import Clocks, NewEventRow
 from agent_messaging_db.pool import Connection
-from agent_messaging_db.rows import EventRow, Floor, MeetingEvent, MeetingPhase, MeetingRow, MemberRow, MemberStatus
+from agent_messaging_db.rows import MemberStatus
 from agent_messaging_db.sync_points import SyncPoint
 
 TRIES_WITHOUT_LOCK = 3
 REMEMBERED = 1_000  # meetings whose floor was given on here
-
-
-@dataclass(frozen=True, slots=True)
-class Words:
-    """A speech, or a pass, which has no content: its id, its JSON text and metadata."""
-
-    message_id: UUID
-    content: str | None
-    metadata: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """A meeting as it stood at a moment of the database's clock, and which members an operator has silenced."""
-
-    state: MeetingState
-    now: datetime
-    silenced: frozenset[UUID] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Sighting:
-    """A meeting as an agent is to be told of it: with what has happened that it has not proved to have received."""
-
-    moment: Moment
-    events: list[EventRow]
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A refusal, at the moment of it."""
-
-    refusal: Refusal
-    now: datetime
 
 
 class MeetingStore:
@@ -88,7 +62,7 @@ class MeetingStore:
     async def read(self, meeting: UUID) -> Moment:
         """Read a meeting with what is due applied; raises MeetingNotFoundError."""
         moment = await self._engine.read(lambda connection: _read(connection, meeting))
-        return moment if _nothing_due(moment) else await self.apply_due(meeting)
+        return moment if nothing_due(moment) else await self.apply_due(meeting)
 
     def granted(self, meeting: UUID, agent: UUID) -> Moment | None:
         """Give, once, the meeting as it was saved here when it gave the floor to the agent: whoever waits for that here
@@ -138,7 +112,7 @@ class MeetingStore:
         """Mark the turn that an agent was found to have as seen; None if it has passed."""
         command = See(agent, found.state.meeting.turn)
         transition = decide(found.state, command, found.now)
-        if isinstance(transition, Transition) and _is_only_seen(found, transition):
+        if isinstance(transition, Transition) and is_only_seen(found, transition):
             saved = await self._engine.database.run(
                 lambda connection, _: self._save_seen(connection, found, transition, agent)
             )
@@ -165,15 +139,15 @@ class MeetingStore:
             connection,
             before=before,
             after=after,
-            clocks=_clocks(before, after, moment.now),
-            unless_due=_nothing_due(moment),
+            clocks=clocks_of(before, after, moment.now),
+            unless_due=nothing_due(moment),
             after_seq=cursor_of(moment, agent),
         )
         if saved is None:
             return None
         deadline, now, events = saved
-        self._engine.waiting.wake(_topics(before, after))
-        return Sighting(_saved(moment, transition, deadline, now), events)
+        self._engine.waiting.wake(concerned(before, after))
+        return Sighting(as_saved(moment, transition, deadline, now), events)
 
     async def _carry_out(
         self,
@@ -264,8 +238,8 @@ class MeetingStore:
         touched: set[str],
     ) -> Moment | None:
         before, after = moment.state.meeting, transition.state.meeting
-        members = _changed(moment.state.members, transition.state.members)
-        touched |= _topics(before, after)
+        members = changed_members(moment.state.members, transition.state.members)
+        touched |= concerned(before, after)
         if sync_points.hook is not None:
             await sync_points.hook(SyncPoint.MEETING_DECIDED)
         saved = await meetings.save_meeting(
@@ -273,9 +247,9 @@ class MeetingStore:
             before=before,
             after=after,
             members=members,
-            events=_rows(before, transition.events, words),
-            clocks=_clocks(before, after, moment.now),
-            unless_due=_nothing_due(moment),
+            events=event_rows(before, transition.events, words),
+            clocks=clocks_of(before, after, moment.now),
+            unless_due=nothing_due(moment),
             invitations_of=[member.agent_id for member in members if member.status is not MemberStatus.INVITED],
             key=key,
         )
@@ -283,8 +257,8 @@ class MeetingStore:
             return None
         for event in transition.events:
             self._engine.counts.happened(event.event)
-        result = _saved(moment, transition, *saved)
-        if _granted_to(before, after) is not None:
+        result = as_saved(moment, transition, *saved)
+        if granted_to(before, after) is not None:
             if len(self._granted) > REMEMBERED:
                 self._granted.clear()
             self._granted[after.id] = result
@@ -304,33 +278,6 @@ async def _find(connection: Connection, meeting: UUID) -> Moment | None:
         return None
     row, members, now, silenced = found
     return Moment(MeetingState(row, members), now, silenced)
-
-
-def cursor_of(moment: Moment, agent: UUID) -> int:
-    """Give the number of the last entry that an agent has proved to have received."""
-    member = moment.state.member(agent)
-    return 0 if member is None else member.cursor
-
-
-def _nothing_due(moment: Moment) -> bool:
-    due = next_due(moment.state)
-    return due is None or due > moment.now
-
-
-def _is_only_seen(moment: Moment, transition: Transition) -> bool:
-    before, after = moment.state.meeting, transition.state.meeting
-    return (
-        not transition.events
-        and transition.state.members == moment.state.members
-        and (before.floor, after.floor) == (Floor.OFFERED, Floor.SEEN)
-    )
-
-
-def _saved(moment: Moment, transition: Transition, deadline: datetime | None, now: datetime) -> Moment:
-    # The clock that the save started runs from its own moment, a little after the reading.
-    version = moment.state.meeting.version + 1
-    meeting = transition.state.meeting._replace(floor_deadline=deadline, version=version)
-    return Moment(MeetingState(meeting, transition.state.members), now, moment.silenced)
 
 
 def _unheard(moment: Moment, command: Command | None, words: Words | None) -> Refusal | None:
@@ -357,51 +304,3 @@ def _decide(moment: Moment, command: Command | None) -> Transition | Refusal:
     if command is not None:
         return decide(moment.state, command, moment.now)
     return apply_due(moment.state, moment.now) or Transition(moment.state, ())
-
-
-def _changed(before: Sequence[MemberRow], after: Sequence[MemberRow]) -> list[MemberRow]:
-    old = {member.agent_id: member for member in before}
-    return [member for member in after if old.get(member.agent_id) != member]
-
-
-def _topics(before: MeetingRow, after: MeetingRow) -> set[str]:
-    topics = {meeting_topic(after.id)}
-    if (holder := _granted_to(before, after)) is not None:
-        topics.add(agent_topic(holder))
-    if after.phase is MeetingPhase.ENDED:
-        topics.add(ending_topic(after.id))
-    return topics
-
-
-def _granted_to(before: MeetingRow, after: MeetingRow) -> UUID | None:
-    return None if (after.holder_id, after.turn) == (before.holder_id, before.turn) else after.holder_id
-
-
-def _rows(before: MeetingRow, events: Sequence[NewEvent], words: Words | None) -> list[NewEventRow]:
-    rows: list[NewEventRow] = []
-    for seq, event in enumerate(events, before.last_seq + 1):
-        spoken = words if event.event in (MeetingEvent.AGENT_SPOKE, MeetingEvent.TURN_PASSED) else None
-        rows.append(
-            NewEventRow(
-                seq=seq,
-                event=event.event,
-                agent_id=event.agent_id,
-                turn=event.turn,
-                data=json.dumps(dict(event.data), separators=(",", ":")),
-                message_id=None if spoken is None else spoken.message_id,
-                content=None if spoken is None else spoken.content,
-                metadata=None if spoken is None else spoken.metadata,
-            )
-        )
-    return rows
-
-
-def _clocks(before: MeetingRow, after: MeetingRow, now: datetime) -> Clocks:
-    seconds = None if after.floor_deadline is None else (after.floor_deadline - now).total_seconds()
-    return Clocks(
-        floor=after.floor_at != before.floor_at,
-        resets_deadline=after.floor_deadline != before.floor_deadline,
-        floor_deadline=seconds,
-        started=after.started_at != before.started_at,
-        ended=after.ended_at != before.ended_at,
-    )

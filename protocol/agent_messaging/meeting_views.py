@@ -10,7 +10,7 @@ from uuid import UUID
 from agent_messaging.content import decode_metadata
 from agent_messaging.engine import Engine
 from agent_messaging.identifiers import HandleKind, handle
-from agent_messaging.meeting_store import Moment, Sighting, cursor_of
+from agent_messaging.meeting_moments import Moment, Sighting, cursor_of
 from agent_messaging.meeting_words import agents_in, ending, line_of
 from agent_messaging.models import (
     Meeting,

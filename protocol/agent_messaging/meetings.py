@@ -14,7 +14,8 @@ from agent_messaging.errors import AgentMessagingError, InvalidMeetingError, Mee
 from agent_messaging.etiquette import hop_of, silenced
 from agent_messaging.inbox import Inbox
 from agent_messaging.meeting_floor import Floors
-from agent_messaging.meeting_store import MeetingStore, Moment, Refused, Words
+from agent_messaging.meeting_moments import Moment, Refused, Words
+from agent_messaging.meeting_store import MeetingStore
 from agent_messaging.meeting_views import MeetingViews, seconds_since
 from agent_messaging.meeting_words import refused
 from agent_messaging.models import (

@@ -14,12 +14,12 @@ MUTANTS = (
         sentence="A turn lasts an hour longer, or is over at once, where the process that grants it has a wrong clock.",
         file=_STORE,
         old="""\
-            clocks=_clocks(before, after, moment.now),
-            unless_due=_nothing_due(moment),
+            clocks=clocks_of(before, after, moment.now),
+            unless_due=nothing_due(moment),
             after_seq""",
         new="""\
-            clocks=_clocks(before, after, datetime.now(moment.now.tzinfo)),
-            unless_due=_nothing_due(moment),
+            clocks=clocks_of(before, after, __import__("datetime").datetime.now(moment.now.tzinfo)),
+            unless_due=nothing_due(moment),
             after_seq""",
         caught_by=(f"{_TESTS}test_turns_begin_and_end_by_the_databases_clock_alone",),
     ),
