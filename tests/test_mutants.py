@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import json
+import subprocess
+import sys
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -35,6 +37,14 @@ def functions_of(path: str) -> set[str]:
 
 def reports(*of: Report) -> Reports:
     return Reports({name: f"/copy/{folder}/{name}/__init__.py" for name, folder in SOURCES.items()}, of)
+
+
+@pytest.mark.requirement("mutants:planted")
+def test_every_test_that_is_to_catch_a_bug_exists_with_its_parameters() -> None:
+    names = sorted({name for mutant in ALL for name in mutant.tests})
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *names]
+    collected = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert collected.returncode == 0, collected.stderr
 
 
 def test_every_bug_still_fits_the_code_and_is_code() -> None:

@@ -10,7 +10,6 @@ import json
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -228,10 +227,10 @@ async def waiting(wire: Wire, token: str, kind: str) -> AsyncGenerator[tuple[str
 @pytest.mark.requirement("mcp:edge:outage")
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("kind", ["legacy", "sse"])
-async def test_in_an_outage_a_revoked_token_cancels_nothing(dsn: str, tmp_path: Path, kind: str) -> None:
+async def test_in_an_outage_a_revoked_token_cancels_nothing(dsn: str, kind: str) -> None:
     mine, stolen = [(await tokens_of(dsn, "alice"))["alice"] for _ in range(2)]
     async with (
-        interruptible(dsn, tmp_path, AGENT_MESSAGING_MAX_WAIT_SECONDS="100") as (wire, proxy),
+        interruptible(dsn, AGENT_MESSAGING_MAX_WAIT_SECONDS="100") as (wire, proxy),
         AgentMessaging[Any](config_of(dsn)) as sdk,
         connect(dsn) as database,
     ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,18 +23,19 @@ SEND = {"name": "send", "arguments": {"to": "bob", "message": "I am in."}}
 
 
 @asynccontextmanager
-async def interruptible(dsn: str, directory: Path, **environment: str) -> AsyncGenerator[tuple[Wire, Proxy]]:
+async def interruptible(dsn: str, **environment: str) -> AsyncGenerator[tuple[Wire, Proxy]]:
     """A server whose database can be taken away. It is killed at the end, not stopped: it may be away still."""
-    proxy = Proxy(dsn, directory)
-    await proxy.accept()
-    served = Served(proxy.dsn, DATABASE_PATIENCE="0.3", **environment)
-    try:
-        await served.start()
-        yield Wire(served.address), proxy
-        assert "Traceback" not in served.log
-    finally:
-        await served.kill()
-        await proxy.close()
+    with tempfile.TemporaryDirectory(prefix="agm-proxy-") as directory:  # `tmp_path` may be too long for a socket
+        proxy = Proxy(dsn, Path(directory))
+        await proxy.accept()
+        served = Served(proxy.dsn, DATABASE_PATIENCE="0.3", **environment)
+        try:
+            await served.start()
+            yield Wire(served.address), proxy
+            assert "Traceback" not in served.log
+        finally:
+            await served.kill()
+            await proxy.close()
 
 
 async def until(wire: Wire, token: str, *, works: bool) -> None:
@@ -47,11 +49,11 @@ async def until(wire: Wire, token: str, *, works: bool) -> None:
 
 
 @pytest.mark.requirement("mcp:edge:outage")
-async def test_while_the_database_is_away_nobody_is_refused_for_good(dsn: str, tmp_path: Path) -> None:
+async def test_while_the_database_is_away_nobody_is_refused_for_good(dsn: str) -> None:
     token, unseen = [(await tokens_of(dsn, "alice"))["alice"] for _ in range(2)]
     async with issuing("RS256") as issuer:
         environment = {"OAUTH_ISSUER": issuer.url, "OAUTH_AUDIENCE": AUDIENCE}
-        async with interruptible(dsn, tmp_path, **environment) as (wire, proxy):
+        async with interruptible(dsn, **environment) as (wire, proxy):
             await until(wire, token, works=True)
             await proxy.refuse()
             await until(wire, token, works=False)
@@ -80,9 +82,9 @@ async def test_while_the_database_is_away_nobody_is_refused_for_good(dsn: str, t
 
 
 @pytest.mark.requirement("mcp:edge:outage")
-async def test_an_outage_does_not_make_a_revoked_token_good_again(dsn: str, tmp_path: Path) -> None:
+async def test_an_outage_does_not_make_a_revoked_token_good_again(dsn: str) -> None:
     mine, stolen = [(await tokens_of(dsn, "alice"))["alice"] for _ in range(2)]
-    async with interruptible(dsn, tmp_path) as (wire, proxy):
+    async with interruptible(dsn) as (wire, proxy):
         await until(wire, stolen, works=True)  # this process has seen it good
         sessions = [await wire.session(mine) for _ in range(3)]
         async with AgentMessaging[Any](config_of(dsn)) as sdk:

@@ -190,7 +190,7 @@ MUTANTS = (
         file="protocol/agent_messaging/outbox.py",
         old="            return {message for message, _ in batch} if again else marked\n",
         new="            return marked\n",
-        caught_by=(f"{_GONE}[Asking--after]",),
+        caught_by=(f"{_GONE}[Acknowledging--after]",),
     ),
     Mutant(
         name="asked-unheard-and-awaited",
