@@ -64,14 +64,14 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        name="an-answer-marked-for-nobody",
+        name="marked-for-nobody",
         promise="R3",
-        sentence="A wait that is cancelled as its answer is marked read takes the answer with it.",
+        sentence="A call that is cancelled as it marks a message read takes the message with it.",
         file="protocol/agent_messaging/outbox.py",
         old="        self.mark_read = coalescer(self._mark_read, undo=self._unmark)\n",
         new="        self.mark_read = coalescer(self._mark_read)\n",
         caught_by=(
-            "tests/races/test_cancellation.py::test_a_call_that_is_cancelled_at_any_point_loses_nothing_and_leaves_nothing_stuck[Asking]",
+            "tests/races/test_cancellation.py::test_a_call_that_is_cancelled_at_any_point_loses_nothing_and_leaves_nothing_stuck[Acknowledging]",
         ),
     ),
     Mutant(

@@ -33,6 +33,15 @@ MUTANTS = (
         old="SELECT a.id, a.asker_id, a.sender, a.kind, a.awaited_by FROM accepted a ORDER BY a.ord\n",
         new="SELECT a.id, a.asker_id, a.sender, a.kind, a.awaited_by FROM accepted a "
         "WHERE a.verdict <> 'late' ORDER BY a.ord\n",
+        caught_by=("tests/db/test_batches.py::test_what_is_stored_alone_is_stored_as_in_a_batch",),
+    ),
+    Mutant(
+        name="late-answer-alone-undelivered",
+        promise="R1",
+        sentence="An answer that comes late and alone is taken from the one who answers and given to nobody.",
+        file=_SETTLING,
+        old="    VALUES (p_id, p_asker, p_sender, p_kind, p_awaited_by);\n",
+        new="    SELECT p_id, p_asker, p_sender, p_kind, p_awaited_by WHERE NOT p_late;\n",
         caught_by=(
             "tests/protocol/test_sync_conversation.py::"
             "test_a_late_reply_is_flagged_and_delivered_to_the_inbox_of_the_asker",

@@ -87,8 +87,8 @@ MUTANTS = (
         promise="R5",
         sentence="A wait that was beaten to a message sleeps on, deaf to what came while it tried.",
         file=_WAITING,
-        old="                    pause = BEATEN_PAUSE\n",
-        new="                    waiter.forget()\n                    pause = math.inf\n",
+        old="                        pause = BEATEN_PAUSE\n",
+        new="                        watch.forget()\n                        pause = math.inf\n",
         caught_by=(f"{_RACES}::test_of_two_waits_that_have_seen_one_message_one_gets_it_and_the_other_waits_on",),
     ),
     Mutant(
