@@ -64,17 +64,6 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        name="marked-for-nobody",
-        promise="R3",
-        sentence="A call that is cancelled as it marks a message read takes the message with it.",
-        file="protocol/agent_messaging/outbox.py",
-        old="        self.mark_read = coalescer(self._mark_read, undo=self._unmark)\n",
-        new="        self.mark_read = coalescer(self._mark_read)\n",
-        caught_by=(
-            "tests/races/test_cancellation.py::test_a_call_that_is_cancelled_at_any_point_loses_nothing_and_leaves_nothing_stuck[Acknowledging]",
-        ),
-    ),
-    Mutant(
         name="an-answer-kept-for-a-cancelled-wait",
         promise="R3",
         sentence="The answer to a question whose wait was cancelled is held for that wait, and in no inbox.",

@@ -29,7 +29,7 @@ MUTANTS = (
         sentence="A process with a wrong clock finds every turn over, or none.",
         file=_STORE,
         old="        return decide(moment.state, command, moment.now)\n",
-        new="        return decide(moment.state, command, datetime.now(moment.now.tzinfo))\n",
+        new="        return decide(moment.state, command, __import__('datetime').datetime.now(moment.now.tzinfo))\n",
         caught_by=(f"{_TESTS}test_turns_begin_and_end_by_the_databases_clock_alone",),
     ),
     Mutant(
@@ -47,7 +47,7 @@ MUTANTS = (
         sentence="A process with a wrong clock applies deadlines before their time, or never.",
         file=_STORE,
         old="    return apply_due(moment.state, moment.now) or Transition(moment.state, ())\n",
-        new="    now = datetime.now(moment.now.tzinfo)\n"
+        new="    now = __import__('datetime').datetime.now(moment.now.tzinfo)\n"
         "    return apply_due(moment.state, now) or Transition(moment.state, ())\n",
         caught_by=(f"{_TESTS}test_a_turn_that_nobody_takes_passes_by_the_databases_clock_alone",),
     ),

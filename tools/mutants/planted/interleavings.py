@@ -184,15 +184,6 @@ MUTANTS = (
         caught_by=(f"{_CLOSING}::test_a_close_that_was_cancelled_can_be_done_again_and_leaves_nothing_behind",),
     ),
     Mutant(
-        name="marked-by-a-try-that-was-cut",
-        promise="R3",
-        sentence="An answer that was marked read by a try whose reply was lost is eaten if the caller is gone.",
-        file="protocol/agent_messaging/outbox.py",
-        old="            return {message for message, _ in batch} if again else marked\n",
-        new="            return marked\n",
-        caught_by=(f"{_GONE}[Acknowledging--after]",),
-    ),
-    Mutant(
         name="asked-unheard-and-awaited",
         promise="R3",
         sentence="The answer to a question whose sending stayed unknown is kept for a wait that never comes.",

@@ -57,18 +57,6 @@ MUTANTS = (
         caught_by=("tests/protocol/test_one_way.py::test_an_agent_is_reachable_while_a_live_process_has_its_handler",),
     ),
     Mutant(
-        name="handled-and-given-again",
-        promise="R11",
-        sentence="A message whose handler returned as its process closed is handled once more by another one.",
-        file="protocol/agent_messaging/handler_run.py",
-        old="            await asyncio.gather(finishing, return_exceptions=True)\n",
-        new="            finishing.cancel()\n",
-        caught_by=(
-            "tests/protocol/test_closing_with_handlers.py::"
-            "test_a_message_whose_handler_has_returned_is_read_although_its_process_closes_at_that_moment",
-        ),
-    ),
-    Mutant(
         name="closing-that-waits-for-the-database",
         promise="R11",
         sentence="A process whose database is away does not end.",
