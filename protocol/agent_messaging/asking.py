@@ -48,7 +48,7 @@ class Asked(NamedTuple):
     patience: Window
 
 
-class _Wait(Generic[M]):
+class _AnswerWait(Generic[M]):
     """How one wait for an answer looks and takes; an object, as closures take three times as much."""
 
     __slots__ = ("_asked", "_consumes", "_engine", "_inbox", "_is_interruptible", "_settled", "has_consumed")
@@ -221,7 +221,7 @@ class Questions(Generic[M]):
     async def wait(self, asked: Asked, *, interruptible: bool, consume: bool) -> Answer[M]:
         """Wait for the outcome of a question; see SyncConversation.ask for what it raises."""
         question, asker, recipient, patience = asked
-        wait = _Wait(self._engine, self._inbox, self._settled, asked, interruptible, consume)
+        wait = _AnswerWait(self._engine, self._inbox, self._settled, asked, interruptible, consume)
         self._waits[question] += 1
         watch = self._watched.pop(question, None)
         if watch is not None and interruptible:  # what else needs the asker may have come before

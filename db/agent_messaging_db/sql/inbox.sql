@@ -104,7 +104,7 @@ RETURNING d.message_id;
 
 -- name: mark_taken
 -- The same for answers that a wait has given to its caller. Not flushed to disk: one that a crash of the server loses is
--- in the inbox again. The index gives, and so locks, them in its order.
+-- in the inbox again. A deadlock with another that marks the same rows is retried like every other.
 UPDATE deliveries d SET read_at = clock_timestamp(), claimed_by = NULL
 FROM (SELECT set_config('synchronous_commit', 'off', true)) AS not_flushed
 WHERE d.message_id = ANY ($1::uuid[]) AND d.read_at IS NULL;
