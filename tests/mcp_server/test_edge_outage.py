@@ -112,3 +112,18 @@ async def test_an_outage_does_not_make_a_revoked_token_good_again(dsn: str) -> N
         assert (await wire.call(stolen, "tools/list")).status == 401
     async with connect(dsn) as database:
         assert await database.fetchval("SELECT count(*) FROM messages") == 0
+
+
+@pytest.mark.requirement("mcp:edge:outage")
+async def test_a_token_that_was_seen_revoked_is_no_longer_one_that_was_good(dsn: str) -> None:
+    mine, stolen = [(await tokens_of(dsn, "alice"))["alice"] for _ in range(2)]
+    async with interruptible(dsn) as (wire, proxy):
+        for good in (mine, stolen):
+            await until(wire, good, works=True)
+        async with AgentMessaging[Any](config_of(dsn)) as sdk:
+            await sdk.tokens.revoke(stolen.split("_")[1])
+        await until(wire, stolen, works=False)
+        await proxy.refuse()
+        await until(wire, mine, works=False)
+        assert (await wire.call(mine, "tools/call", SEND)).status == 200, "it was good: the call is what fails"
+        assert (await wire.call(stolen, "tools/call", SEND)).status == 503, "not even as far as the call"

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import anyio
+import asyncpg
 import pytest
 
 from agent_messaging import (
@@ -152,31 +153,50 @@ async def test_processes_at_once_do_not_spend_more_than_the_budget(dsn: str) -> 
     assert refused == 6 * BUDGET - 2 * BUDGET
 
 
+async def sent_while_held(
+    one: AgentMessaging[Any], other: AgentMessaging[Any], database: asyncpg.Connection[Any], hold: str
+) -> list[bool]:
+    """Both write to bob while a transaction holds something of the pair, which then thinks better of it: they go on at
+    once. Says who was refused for the budget."""
+    ids = [row["id"] for row in await database.fetch("SELECT id FROM agents ORDER BY id")]
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+    async def both_wait() -> bool:
+        return await database.fetchval(waiting) == 2
+
+    holding = database.transaction()
+    await holding.start()
+    await database.execute(hold, *ids)
+    sending = [asyncio.create_task(sdk.async_conversation.send("alice", "bob", "hello")) for sdk in (one, other)]
+    await eventually(both_wait)
+    await holding.rollback()
+    said = await asyncio.gather(*sending, return_exceptions=True)
+    return [isinstance(each, ExchangeBudgetError) for each in said]
+
+
 @pytest.mark.requirement("etiquette:budget:processes")
 async def test_two_processes_that_write_first_at_the_same_time_share_a_budget(dsn: str) -> None:
     async with (
         opened(dsn, "alice", "bob", exchange_budget=1) as one,
         opened(dsn, exchange_budget=1) as other,
-        connect(dsn) as connection,
+        connect(dsn) as database,
     ):
-        ids = [row["id"] for row in await connection.fetch("SELECT id FROM agents ORDER BY id")]
-
-        async def both_wait() -> bool:
-            waiting = (
-                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-            )
-            return await connection.fetchval(waiting) == 2
-
-        # Whoever wants to write first waits for this one, which thinks better of it: then both go on at once.
-        first = connection.transaction()
-        await first.start()
-        await connection.execute("INSERT INTO pairs (low_id, high_id, last_seq) VALUES ($1, $2, 1)", *ids)
-        sending = [asyncio.create_task(sdk.async_conversation.send("alice", "bob", "hello")) for sdk in (one, other)]
-        await eventually(both_wait)
-        await first.rollback()
-        said = await asyncio.gather(*sending, return_exceptions=True)
-    assert sorted(isinstance(each, ExchangeBudgetError) for each in said) == [False, True]
+        hold = "INSERT INTO pairs (low_id, high_id, last_seq) VALUES ($1, $2, 1)"
+        assert sorted(await sent_while_held(one, other, database, hold)) == [False, True]
     assert await stored(dsn) == 1
+
+
+@pytest.mark.requirement("etiquette:budget:processes")
+async def test_two_processes_do_not_both_spend_the_last_of_a_budget(dsn: str) -> None:
+    async with (
+        opened(dsn, "alice", "bob", exchange_budget=2) as one,
+        opened(dsn, exchange_budget=2) as other,
+        connect(dsn) as database,
+    ):
+        await one.async_conversation.send("alice", "bob", "the first of two")
+        hold = "SELECT FROM pairs WHERE low_id = $1 AND high_id = $2 FOR UPDATE"
+        assert sorted(await sent_while_held(one, other, database, hold)) == [False, True]
+    assert await stored(dsn) == 2
 
 
 @pytest.mark.requirement("etiquette:budget")

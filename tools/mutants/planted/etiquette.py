@@ -35,7 +35,7 @@ MUTANTS = (
         file=_SENDING,
         old="        ON CONFLICT (low_id, high_id) DO UPDATE SET last_seq = p.last_seq WHERE false;",
         new="        ON CONFLICT (low_id, high_id) DO NOTHING;",
-        caught_by=(f"{_BUDGETS}test_processes_at_once_do_not_spend_more_than_the_budget",),
+        caught_by=(f"{_BUDGETS}test_two_processes_do_not_both_spend_the_last_of_a_budget",),
     ),
     Mutant(
         name="a-budget-of-strangers-without-a-lock",

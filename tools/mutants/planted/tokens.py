@@ -8,6 +8,7 @@ _TOKENS = "protocol/agent_messaging/tokens.py"
 _CREDENTIALS = "mcp_server/agent_messaging_mcp/http/credentials.py"
 _ISSUER = "mcp_server/agent_messaging_mcp/http/issuer.py"
 _REVOKED = "tests/mcp_server/test_revocation.py::test_a_revoked_token_ends_whatever_is_open_with_it_at_every_process"
+_OUTAGE = "tests/mcp_server/test_edge_outage.py::"
 _JWTS = (
     "tests/mcp_server/test_tokens_at_the_edge.py::"
     "test_a_jwt_that_is_not_the_issuers_or_not_for_this_server_gets_nobody_in"
@@ -51,7 +52,7 @@ MUTANTS = (
         file=_CREDENTIALS,
         old="_TRUSTED_SECONDS = 0.4\n",
         new="_TRUSTED_SECONDS = 86_400.0\n",
-        caught_by=("tests/mcp_server/test_edge_outage.py::test_an_outage_does_not_make_a_revoked_token_good_again",),
+        caught_by=(f"{_OUTAGE}test_an_outage_does_not_make_a_revoked_token_good_again",),
     ),
     Mutant(
         name="streams-outlive-their-token",
@@ -78,7 +79,7 @@ MUTANTS = (
         file=_CREDENTIALS,
         old="        if credential is None:\n            self._good.pop(digest, None)\n            return None\n",
         new="        if credential is None:\n            return None\n",
-        caught_by=("tests/mcp_server/test_edge_outage.py::test_an_outage_does_not_make_a_revoked_token_good_again",),
+        caught_by=(f"{_OUTAGE}test_a_token_that_was_seen_revoked_is_no_longer_one_that_was_good",),
     ),
     Mutant(
         name="a-jwt-for-another-service",
