@@ -58,6 +58,7 @@ def _chaos(arguments: list[str]) -> int:
         kept=str(directory),
     )
     print(report.text())
+    report.record()
     if given.keep is None and not report.failures:
         shutil.rmtree(directory)
     return bool(report.failures)

@@ -29,6 +29,7 @@ from chaos.recovery_faults import BATCHES, REACH, Fault
 from chaos.recovery_group import Client, Group, Waiter, group, ready
 from chaos.recovery_rounds import one_round
 from chaos.recovery_turns import turns
+from tools.figures import record
 
 TURNS = "every process killed, one started: after the turn's deadline"
 TURN_REACH = 2.0
@@ -125,6 +126,7 @@ def main(argv: Sequence[str]) -> int:
     rows = asyncio.run(_measure(given.seed, given.rounds, given.cycles, given.only))
     facts = {"seed": given.seed, "load": os.getloadavg()[0], "took": round(time.monotonic() - began, 1)}
     few = [] if given.only else too_few(rows)
+    record_figures(rows, given.seed)
     if given.json:
         print(json.dumps(facts | {"too_few": few, "rows": [row.facts() for row in rows]}, indent=2))
     else:
@@ -142,6 +144,21 @@ def too_few(rows: Sequence[Row]) -> list[str]:
         seen[row.fault, row.sweep] += len(row.seconds)
     least = {TURNS: ENOUGH_TURNS, Fault.STARTED_AGAIN: ENOUGH_TURNS}
     return [f"{fault}, sweep {sweep}" for (fault, sweep), many in seen.items() if many < least.get(fault, ENOUGH_WAITS)]
+
+
+def record_figures(rows: Sequence[Row], seed: int) -> None:
+    """The figures of each fault, for docs/promises.md: of all clients together, the slowest kind's percentile."""
+    for fault in dict.fromkeys(row.fault for row in rows if math.isfinite(row.reach)):
+        mine = [row for row in rows if row.fault == fault]
+        record(
+            "R7" if fault == TURNS else "R6",
+            fault,
+            tried=sum(len(row.seconds) for row in mine),
+            broken=sum(seconds >= row.reach for row in mine if not row.reached for seconds in row.seconds),
+            p99=f"{max(row.percentile(99) for row in mine):.2f} s",
+            reach=f"{min(row.reach for row in mine):.3g} s",
+            seed=seed,
+        )
 
 
 async def _measure(seed: int, rounds: int, cycles: int, only: str | None) -> list[Row]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from chaos.faults import Kind
 from chaos.processes import DRAIN_SECONDS, Drain
 from chaos.verdict import Verdict
+from tools.figures import record
 
 REACH_IN_A_MINUTE = 2_000
 LEAST_IN_A_MINUTE = 500
@@ -84,3 +85,22 @@ class Report:
         if failures:
             lines.append(f"histories: {self.kept}")
         return "\n".join([*lines, f"again: {self.replay}"])
+
+    def record(self) -> None:
+        """Its figures, for docs/promises.md."""
+        under_fire = f"operations under all {len(self.kinds)} kinds of fault"
+        record(
+            "R1",
+            under_fire,
+            tried=self.operations,
+            broken=len(self.failures),
+            duration=f"{self.seconds:g} s",
+            seed=self.seed,
+        )
+        record(
+            "R11",
+            "servers that were asked to end under fire",
+            tried=len(self.drains),
+            broken=sum(drain.own >= DRAIN_SECONDS for drain in self.drains),
+            longest=f"{max((drain.own for drain in self.drains), default=0.0):.2f} s",
+        )

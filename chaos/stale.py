@@ -23,6 +23,7 @@ from chaos.history import Recorder
 from chaos.holders import Held, have_passed, held_by
 from chaos.plan import Plan
 from chaos.processes import Process, program, server
+from tools.figures import record
 
 WAYS = ("sdk", "sdk", "mcp", "mcp", "mcp")
 """How the members of the processes that are stopped are attached. Of the last one, the server is stopped instead."""
@@ -66,6 +67,8 @@ def main(arguments: list[str]) -> int:
         print(f"histories: {directory}")
     else:
         shutil.rmtree(directory)
+    what = "speeches after the turn of a stopped speaker"
+    record("R4", what, tried=verdict.stale, broken=len(failures), speeches=verdict.checked["speak"], seed=seed)
     print(f"again: python -m chaos stale --times {given.times} --seed {seed}")
     return bool(failures)
 

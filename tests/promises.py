@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
-from pathlib import Path
+
+from tools.figures import record
 
 THOROUGH = os.environ.get("AGENT_MESSAGING_THOROUGH") == "1"
 """Whether the promises are tried as often as `docs/promises.md` says."""
@@ -13,15 +13,6 @@ THOROUGH = os.environ.get("AGENT_MESSAGING_THOROUGH") == "1"
 def tries(quick: int, thorough: int) -> int:
     """How often to try: `quick` in the test suite, `thorough` in `make promises`."""
     return thorough if THOROUGH else quick
-
-
-def record(promise: str, what: str, *, tried: int, broken: int, **facts: float | str) -> None:
-    """Print how often a promise ("R3") was tried and broken, and keep it for `make promises`."""
-    line = json.dumps({"promise": promise, "what": what, "tried": tried, "broken": broken, **facts}, ensure_ascii=False)
-    print(line)
-    if figures := os.environ.get("AGENT_MESSAGING_FIGURES"):
-        with Path(figures).open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
 
 
 def kept(promise: str, what: str, *, tried: int, broken: int = 0, **facts: float | str) -> None:

@@ -1,33 +1,29 @@
-"""`make promises`: every promise tried as often as docs/promises.md says, and the figures written into that page."""
+"""`make promises`: every promise tried as often as docs/promises.md says, and the figures written into that page.
+
+It has parts, and `--only` runs some of them. As soon as a part has ended, its figures take the place of those it gave
+the last time; each figure of the page says which part it is from, and of when.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
-import platform
-import re
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tools.figures import KEPT
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "promises.md"
-BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
-FIXED = ("promise", "what", "tried", "broken")
-COMMANDS = (
-    ("-m", "chaos", "--duration", "60s"),
-    ("-m", "chaos", "stale"),
-    ("-m", "chaos", "recovery"),
-    ("-m", "tests.hostile.noisy"),
-    ("-m", "tools.mutants"),
-)
-"""What is a program of its own, because it times something or starts the suite."""
+BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->"
+HEAD = "| promise | what was tried | times | broken | | part | |\n|---|---|---:|---:|---|---|---|\n"
 
 
 def trying_tests() -> list[str]:
@@ -36,58 +32,96 @@ def trying_tests() -> list[str]:
     return [str(file.relative_to(ROOT)) for file in files if "tests.promises import" in file.read_text("utf-8")]
 
 
-def runs(only: str | None) -> Iterator[list[str]]:
-    """The commands, one after the other: what is timed is not disturbed by what is not."""
-    if only in (None, "tests"):
-        workers = ["--numprocesses=auto", "--maxprocesses=4"]
-        yield [sys.executable, "-m", "pytest", "--quiet", "--timeout=0", *workers, *trying_tests()]
-    for command in COMMANDS:
-        if only in (None, *command):
-            yield [sys.executable, *command]
+def parts() -> dict[str, list[str]]:
+    """What `python` is called with, part by part. What is timed comes first, and nothing runs beside it."""
+    workers = ["--numprocesses=auto", "--maxprocesses=4"]
+    return {
+        "chaos": ["-m", "chaos", "--duration", "60s"],
+        "stale": ["-m", "chaos", "stale"],
+        "recovery": ["-m", "chaos", "recovery"],
+        "noisy": ["-m", "tests.hostile.noisy"],
+        "echo": ["-m", "tests.hostile.echo"],
+        "tests": ["-m", "pytest", "--quiet", "--timeout=0", *workers, *trying_tests()],
+        "mutants": ["-m", "tools.mutants"],
+        "repeat": ["-m", "tools.repeat"],
+    }
 
 
-def order(figure: dict[str, Any]) -> tuple[int, str]:
-    """R2 before R10."""
-    return int(re.sub(r"\D", "", figure["promise"]) or 0), figure["what"]
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table."""
 
+    promise: str
+    what: str
+    tried: str
+    broken: str
+    facts: str
+    part: str
+    day: str
 
-def table(figures: list[dict[str, Any]]) -> str:
-    """One line for each thing that was tried."""
-    lines = ["| promise | what was tried | times | broken | |", "|---|---|---:|---:|---|"]
-    for figure in sorted(figures, key=order):
+    @classmethod
+    def of(cls, figure: dict[str, Any], part: str, day: str) -> Row:
+        """The line of a figure that was recorded."""
         facts = {name: value for name, value in figure.items() if name not in ("promise", "what", "tried", "broken")}
-        said = "; ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts.items())
-        lines.append(
-            f"| {figure['promise']} | {figure['what']} | {figure['tried']:,} | {figure['broken']:,} | {said} |"
+        said = "; ".join(f"{name.replace('_', ' ')} {_number(value)}" for name, value in facts.items())
+        return cls(
+            figure["promise"], figure["what"], _number(figure["tried"]), _number(figure["broken"]), said, part, day
         )
-    return "\n".join(lines)
+
+    @classmethod
+    def read(cls, line: str) -> Row:
+        """The line of a page. Raises TypeError if it is no such line."""
+        return cls(*(cell.strip() for cell in line.strip().strip("|").split("|")))
+
+    def __str__(self) -> str:
+        cells = (self.promise, self.what, self.tried, self.broken, self.facts, self.part, self.day)
+        return f"| {' | '.join(cells)} |"
+
+    @property
+    def order(self) -> tuple[int, str]:
+        """R2 before R10."""
+        return int(self.promise.removeprefix("R")), self.what
 
 
-def main() -> int:
-    """Run them, write the page if all were run, and say which failed."""
-    parser = argparse.ArgumentParser(prog="make promises", description=__doc__)
-    parser.add_argument("--only", metavar="PART", help="`tests`, or a word of one command; the page stays as it is")
-    only: str | None = parser.parse_args().only
-    began, failed = time.monotonic(), list[str]()
+def _number(value: Any) -> str:
+    return f"{value:,}" if type(value) is int and value < 2**31 else str(value)
+
+
+def written(page: str, part: str, new: Iterable[Row]) -> str:
+    """The page with the figures of a part exchanged."""
+    before, rest = page.split(BEGIN)
+    table, after = rest.split(END)
+    old = [Row.read(line) for line in table.removeprefix(HEAD).splitlines()]
+    rows = sorted([*(row for row in old if row.part != part), *new], key=lambda row: row.order)
+    lines = "".join(f"{row}\n" for row in rows)
+    return f"{before}{BEGIN}{HEAD}{lines}{END}{after}"
+
+
+def tried(part: str, command: list[str]) -> bool:
+    """Run a part and write its figures; gives whether it kept what is promised."""
+    print("$", "python", *command, flush=True)
     with tempfile.TemporaryDirectory(prefix="agent-messaging-promises-") as directory:
         kept = Path(directory, "figures.jsonl")
         kept.touch()
-        environment = os.environ | {"AGENT_MESSAGING_THOROUGH": "1", "AGENT_MESSAGING_FIGURES": str(kept)}
-        for command in runs(only):
-            print("$", *command[1:], flush=True)
-            if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode:
-                failed.append(" ".join(command[1:4]))
+        environment = os.environ | {"AGENT_MESSAGING_THOROUGH": "1", KEPT: str(kept)}
+        code = subprocess.run([sys.executable, *command], cwd=ROOT, env=environment, check=False).returncode
         figures = [json.loads(line) for line in kept.read_text("utf-8").splitlines()]
-    if only is None:
-        text = PAGE.read_text("utf-8")
-        head, tail = text[: text.index(BEGIN)], text[text.index(END) :]
-        minutes = round((time.monotonic() - began) / 60)
-        machine = f"{os.cpu_count()} cores, Python {platform.python_version()}"
-        when = f"{datetime.now(UTC):%Y-%m-%d}, {machine}, {minutes} minutes:"
-        PAGE.write_text(f"{head}{BEGIN}\n{when}\n\n{table(figures)}\n{tail}", "utf-8")
-    print(table(figures))
-    print("Broken: " + ", ".join(failed) if failed else "Every promise was kept.")
-    return 1 if failed else 0
+    rows = [Row.of(figure, part, f"{datetime.now(UTC):%Y-%m-%d}") for figure in figures]
+    PAGE.write_text(written(PAGE.read_text("utf-8"), part, rows), "utf-8")
+    print(*rows, sep="\n", flush=True)
+    return code == 0 and bool(rows)
+
+
+def main() -> int:
+    """Run the parts one after the other, and say which of them broke a promise."""
+    commands = parts()
+    parser = argparse.ArgumentParser(prog="make promises", description=__doc__)
+    names = list(commands)
+    parser.add_argument("--only", nargs="+", metavar="PART", choices=names, default=names, help=", ".join(names))
+    only: list[str] = parser.parse_args().only
+    broken = [part for part in only if not tried(part, commands[part])]
+    print("Broken: " + ", ".join(broken) if broken else "Every promise was kept.")
+    return 1 if broken else 0
 
 
 if __name__ == "__main__":

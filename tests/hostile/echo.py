@@ -18,8 +18,8 @@ from pathlib import Path
 from agent_messaging_db import embedded
 from tests.conftest import connect
 from tests.hostile.echoing import echoing
-from tests.promises import record
 from tests.protocol.world import ORGANIZATION, eventually, fetch, opened
+from tools.figures import record
 
 AGENTS = 50
 TWICE = 2
@@ -82,9 +82,9 @@ def main() -> int:
         tried=len(rounds),
         broken=late,
         messages_a_second_before=round(statistics.median(one.per_second for one in rounds)),
-        switch_ms_median=round(statistics.median(one.switched for one in rounds) * 1_000, 1),
-        switch_ms_most=round(max(one.switched for one in rounds) * 1_000, 1),
-        at_rest_ms_most=round(max(one.at_rest for one in rounds) * 1_000, 1),
+        switch_median=f"{statistics.median(one.switched for one in rounds) * 1_000:.1f} ms",
+        switch_most=f"{max(one.switched for one in rounds) * 1_000:.1f} ms",
+        at_rest_most=f"{max(one.at_rest for one in rounds) * 1_000:.1f} ms",
         accepted_afterwards=sum(one.afterwards for one in rounds),
     )
     return 1 if late else 0

@@ -22,7 +22,7 @@ from pathlib import Path
 import asyncpg
 
 from agent_messaging_db import embedded
-from tests.promises import record
+from tools.figures import record
 from tools.mutants.mutant import Mutant
 from tools.mutants.planted import ALL
 from tools.mutants.report import line, listing, summary
