@@ -11,7 +11,8 @@ import asyncio
 import contextlib
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
+from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -26,6 +27,7 @@ from agent_messaging_db.carrier import HEARTBEAT, SILENCE, CannotSend, Carrier
 from agent_messaging_db.sync_points import SyncPoint
 
 CONNECT = 5.0  # seconds for connecting, once round all servers
+_NEVER = 86_400  # seconds until which the client itself gives up a call: its connection is gone long before
 MAX_HEARD = 65_536  # bytes: more than any payload of ours
 
 _PAYLOAD = re.compile(r"[0-9a-f]{32}:(?:[a-z][0-9a-f]{32}(?:,[a-z][0-9a-f]{32})*)?")
@@ -84,17 +86,21 @@ class NatsWakeups(Carrier):
         self._address = address_of(urls)
         self._subject = subject_of(installation)
         self._client: Client | None = None
+        self._calls: set[asyncio.Task[None]] = set()
 
     async def _send(self, payloads: Iterable[str]) -> None:
         client = self._client
         if client is None or not client.is_connected:
             raise CannotSend("there is no connection to the NATS server")
+
+        async def published() -> None:
+            for payload in payloads:
+                await client.publish(self._subject, payload.encode())
+            # What was written to a connection that is breaking may be gone; the answer to this says that it is not.
+            await client.flush(_NEVER)
+
         try:
-            async with asyncio.timeout(SILENCE):
-                for payload in payloads:
-                    await client.publish(self._subject, payload.encode())
-                # What was written to a connection that is breaking may be gone; the answer to this says that it is not.
-                await client.flush(int(SILENCE))
+            await self._to_its_end(published())
         except asyncio.CancelledError:
             raise
         except Exception as error:  # the client's own, those of the socket, and time-outs: all mean the same
@@ -115,7 +121,7 @@ class NatsWakeups(Carrier):
             if sync_points.hook is not None:
                 await sync_points.hook(SyncPoint.LISTENER_CONNECTED)
             await client.subscribe(self._subject, cb=self._receive)  # pyright: ignore[reportUnknownMemberType]
-            await client.flush(int(SILENCE))  # from here on the server knows that we listen
+            await self._to_its_end(client.flush(_NEVER))  # from here on the server knows that we listen
             if sync_points.hook is not None:
                 await sync_points.hook(SyncPoint.LISTENER_LISTENS)
             self._client = client
@@ -130,8 +136,10 @@ class NatsWakeups(Carrier):
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(HEARTBEAT):
                         await lost.wait()
+                if not lost.is_set() and not self.hears:
+                    await self._test()
                 if not lost.is_set():
-                    await client.flush(int(SILENCE))
+                    await self._to_its_end(client.flush(_NEVER))
             raise ConnectionError("the NATS server closed the connection")
         finally:
             self._client = None
@@ -139,6 +147,23 @@ class NatsWakeups(Carrier):
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(SILENCE / 2):
                     await client.close()
+            for call in self._calls:
+                call.cancel()
+
+    async def _to_its_end(self, call: Coroutine[Any, Any, None]) -> None:
+        """Await it for as long as a connection may be silent. Whatever becomes of us, it goes on: an answer that comes
+        after its call was given up ends all reading of the client, silently.
+        """
+        calling = asyncio.create_task(call, name="agent-messaging call of NATS", context=Context())
+        self._calls.add(calling)
+        calling.add_done_callback(self._calls.discard)
+        calling.add_done_callback(lambda done: done.cancelled() or done.exception())
+        done, _ = await asyncio.wait({calling}, timeout=SILENCE)
+        if not done:
+            raise TimeoutError
+        if calling.cancelled():
+            raise ConnectionError("the connection is gone")
+        calling.result()
 
     async def _connect(self, client: Client, **callbacks: Any) -> None:
         async with asyncio.timeout(CONNECT):

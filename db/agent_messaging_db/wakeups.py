@@ -125,6 +125,8 @@ class PostgresWakeups(Carrier):
                 await self._look_for_others(connection)
             while not lost.is_set():
                 await _until(lost, HEARTBEAT)
+                if not lost.is_set() and not self.hears:
+                    await self._test()
                 if not lost.is_set():
                     await self._look_for_others(connection)
             raise ConnectionError("the server closed the connection")

@@ -130,6 +130,20 @@ async def test_listening_to_another_database_is_known_for_it(
         assert not here.wakeups.hears
 
 
+@pytest.mark.requirement("wakeups:tested-again")
+async def test_a_connection_whose_first_test_came_to_nothing_is_tested_again_before_anybody_is_told(
+    way: Way, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a machine that is too busy, or while the pool that carries the test is frozen."""
+    with monkeypatch.context() as busy:
+        busy.setattr(carrier, "SELF_TEST", 0)
+        async with way.process() as here:
+            assert not here.wakeups.hears
+            busy.undo()
+            await eventually(lambda: hears(here))
+            assert (here.resets, caplog.messages) == (1, [])
+
+
 @pytest.mark.requirement("wakeups:outage")
 async def test_publishing_without_a_database_raises_nothing_and_is_carried_when_it_is_back(way: Way) -> None:
     async with way.process() as here, way.process() as there:

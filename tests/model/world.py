@@ -266,6 +266,8 @@ class World:
         if closes:
             await soon(process.close())
         else:
+            # What it says after its call has ended is said: else nobody knows what is left of an answer that was given.
+            await soon(process.settled())
             crashing = asyncio.ensure_future(process.crash())
             await asyncio.sleep(0)  # from here on it writes nothing; its callers die with it, and learn nothing
             for number in lost:

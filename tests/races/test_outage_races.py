@@ -12,6 +12,7 @@ from agent_messaging_db import meetings, pool, sync_points
 from agent_messaging_db.sync_points import SyncPoint
 from chaos.proxy import Proxy, proxied
 from chaos.proxy_link import Fault
+from tests.model.processes import LocalProcess
 from tests.promises import kept
 from tests.protocol import gathering
 from tests.protocol.gathering import attends
@@ -122,6 +123,26 @@ async def test_an_answer_that_a_wait_has_given_is_in_no_inbox_though_acknowledgi
         # The process that had the answer is gone, and with it the claim that hid the answer.
         assert await there.async_conversation.get_unread("alice") == []
     kept("R2", f"an answer given, its acknowledgement cut {when} the commit", tried=1)
+
+
+@pytest.mark.requirement("question:taken-unmarked")
+async def test_an_answer_whose_process_was_killed_before_it_was_acknowledged_is_in_the_inbox_again(dsn: str) -> None:
+    async with (
+        proxied(dsn) as proxy,
+        quiet(dsn, "alice", "bob") as there,
+        quiet(proxy.dsn, listen_database_url=dsn, handler_lease=1) as here,
+    ):
+        proxy.cut_commits("before", times=1_000, matching=MARKS_TAKEN)  # if it comes to try at all
+        asking = asyncio.create_task(here.sync_conversation.send_and_wait("alice", "bob", "?", PATIENCE))
+        await soon(lambda: open_questions(there, "bob"))
+        await there.sync_conversation.reply("bob", "alice", "answer")
+        assert await asking == "answer"
+        await LocalProcess(here).crash()
+        items = await soon(lambda: there.async_conversation.get_unread("alice"))
+        assert [item.content for item in items] == ["answer"]
+        assert await there.async_conversation.get_unread_messages("alice") == ["answer"]
+        assert await there.async_conversation.get_unread("alice") == []
+    kept("R1", "an answer given by a process that was killed before it could acknowledge it", tried=1)
 
 
 @pytest.mark.requirement("question:end")

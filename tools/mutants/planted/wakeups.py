@@ -10,6 +10,11 @@ _CARRIER = "db/agent_messaging_db/carrier.py"
 _POOL = "db/agent_messaging_db/pool.py"
 _FROZEN = "db/agent_messaging_db/frozen.py"
 
+_TESTED_AGAIN = (
+    "tests/db/test_wakeups.py::"
+    "test_a_connection_whose_first_test_came_to_nothing_is_tested_again_before_anybody_is_told"
+)
+
 MUTANTS = (
     Mutant(
         name="a-frozen-pool-goes-unnoticed",
@@ -307,7 +312,7 @@ MUTANTS = (
         promise="R6",
         sentence="A connection to the NATS server that is frozen but not closed is believed in for ever.",
         file="db/agent_messaging_db/nats_wakeups.py",
-        old="                    await client.flush(int(SILENCE))\n            raise",
+        old="                    await self._to_its_end(client.flush(_NEVER))\n            raise",
         new="                    pass\n            raise",
         caught_by=(
             "tests/db/test_wakeups.py::test_a_frozen_connection_is_noticed_and_replaced_and_everybody_looks_again",
@@ -323,6 +328,25 @@ MUTANTS = (
         caught_by=(
             "tests/db/test_wakeups.py::test_a_connection_that_the_server_ends_is_replaced_and_everybody_looks_again",
         ),
+    ),
+    Mutant(
+        name="deaf-after-one-test",
+        promise="R6",
+        sentence="A process whose machine was busy as it connected takes itself for deaf for ever, and gets no work.",
+        file=_WAKEUPS,
+        old="                if not lost.is_set() and not self.hears:\n                    await self._test()\n",
+        new="",
+        caught_by=(f"{_TESTED_AGAIN}[postgres]",),
+    ),
+    Mutant(
+        name="a-bus-that-answers-too-late",
+        promise="R6",
+        sentence="One answer of the NATS server that comes after its call was given up, and nothing is heard any more.",
+        file="db/agent_messaging_db/nats_wakeups.py",
+        old="        done, _ = await asyncio.wait({calling}, timeout=SILENCE)\n        if not done:\n"
+        "            raise TimeoutError\n",
+        new="        async with asyncio.timeout(SILENCE):\n            await calling\n",
+        caught_by=(f"{_TESTED_AGAIN}[nats]",),
     ),
     Mutant(
         name="kept-from-the-newcomer",
