@@ -98,7 +98,6 @@ class Handlers(Generic[M]):
         self._settling = asyncio.Lock()
         self._claiming = 0
         self._doubtful = False
-        self._is_closed = False
         self._held: set[tuple[UUID, int]] = set()
         self._reserved: set[UUID] = set()
         self._retries: set[asyncio.TimerHandle] = set()
@@ -171,7 +170,7 @@ class Handlers(Generic[M]):
     def reserve(self, agent: UUID, message: UUID) -> _Place | None:
         """Keep a slot for a message that is about to be stored as claimed; None where others come first."""
         desk = self._desks.get(agent)
-        if desk is None or not self._engine.config.auto_invoke_handlers or self._is_closed:
+        if desk is None or not self._engine.config.auto_invoke_handlers:
             return None
         if desk.free <= 0 or desk.backlog or desk.may_have_more or agent in self._work:
             return None
@@ -181,6 +180,9 @@ class Handlers(Generic[M]):
     def hand(self, place: _Place, row: ClaimRow) -> None:
         """The message is stored and this process's: handle it."""
         self._reserved.discard(row.id)
+        if row.recipient_id not in self._desks:  # closed meanwhile: leaving frees it
+            place.end()
+            return
         self._held.add((row.id, row.attempt))
         self._engine.counts.deliveries_claimed += 1
         self._run(place, row)
@@ -226,15 +228,20 @@ class Handlers(Generic[M]):
         return count
 
     async def close(self) -> None:
-        """Stop handling; what has not been finished is free for other processes at once."""
-        self._is_closed = True
+        """Stop handling; what has not been finished is free for other processes when this one leaves. If it is opened
+        again, its handlers are registered again at the first call.
+        """
+        self._unsettled = {desk.agent.external_id: desk.handler for desk in self._desks.values()} | self._unsettled
+        self._desks.clear()
+        self._work.clear()
         for stop in self._stops:
             stop()
+        self._stops.clear()
         for retry in self._retries:
             retry.cancel()
-        if self._claimer is not None:
-            self._claimer.cancel()
+        self._retries.clear()
         tasks = [task for task in (self._claimer, *self._tasks) if task is not None]
+        self._claimer = None
         for task in tasks:
             task.cancel()
         if tasks:
@@ -341,7 +348,8 @@ class Handlers(Generic[M]):
         self._retries.add(timer)
 
     def _freed(self, agent: UUID) -> None:
-        desk = self._desks[agent]
+        if (desk := self._desks.get(agent)) is None:
+            return
         self._begin(desk)
         if desk.may_have_more:  # else whatever comes is told: a look for each that is done would be half of all looks
             self.poke(agent)

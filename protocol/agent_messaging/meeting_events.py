@@ -100,8 +100,10 @@ class MeetingEvents(Generic[M]):
         self._follow([meeting for meeting, seq in changed.items() if seq > self._followed.get(meeting, 0)])
 
     async def close(self) -> None:
+        """Stop following. If the process is opened again, it follows from its first call on."""
         if self._stop is not None:
             self._stop()
+        self._stop = self._since = self._looked_at = None
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()

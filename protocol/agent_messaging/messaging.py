@@ -126,8 +126,9 @@ class AgentMessaging(Generic[MessageType]):
         try:
             await self._sweep.close()
             await self._events.close()
+            handled = list(self._handlers.agents)
             await self._handlers.close()
-            await self._engine.close(claims_of=self._handlers.agents)
+            await self._engine.close(claims_of=handled)
         finally:
             self._closing = None
 

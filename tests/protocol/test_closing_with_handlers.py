@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 import pytest
 
-from agent_messaging import AgentMessaging, Config, MessageContext
+from agent_messaging import AgentMessaging, Config, MeetingEvent, MessageContext
 from tests.conftest import connect
 
 
@@ -73,6 +74,36 @@ async def test_an_invitation_given_back_after_the_meeting_has_ended_is_given_to_
             await at_work.wait()
             await sdk.meeting.end_meeting("alice", meeting)
         assert await is_read(dsn, invitations[0])
+
+
+@pytest.mark.requirement("handler:opened-again")
+async def test_a_process_that_is_opened_again_handles_and_hears_again(dsn: str):
+    sdk = AgentMessaging[str](Config(database_url=dsn))  # pyright: ignore[reportArgumentType]
+    handled: list[str] = []
+    heard: list[str] = []
+
+    @sdk.register_handler("bob")
+    async def handle(message: str, context: MessageContext) -> None:
+        if context.message_type != "invitation":
+            handled.append(message)
+
+    @sdk.register_event_handler(MeetingEvent.MEETING_ENDED)
+    async def hear(_meeting: UUID, _agent: str | None, data: dict[str, Any]) -> None:
+        heard.append(data["outcome"])
+
+    async with asyncio.timeout(90):
+        for number in (1, 2, 3):
+            async with sdk:
+                if number == 1:
+                    await opened(sdk, "alice", "bob")
+                await sdk.one_way.send("alice", "bob", f"open {number}")
+                meeting = await sdk.meeting.create_meeting("alice", ["bob"])
+                await sdk.meeting.end_meeting("alice", meeting, outcome=f"{number}")
+                await until(lambda number=number: len(handled) == 2 * number - 1 and len(heard) == number)
+            async with AgentMessaging[str](Config(database_url=dsn)) as other:  # pyright: ignore[reportArgumentType]
+                await other.async_conversation.send("alice", "bob", f"closed {number}")
+    assert sorted(handled) == ["closed 1", "closed 2", "open 1", "open 2", "open 3"]
+    assert heard == ["1", "2", "3"]
 
 
 def _handles(task: asyncio.Task[object]) -> bool:
