@@ -36,6 +36,26 @@ def test_a_part_that_ran_exchanges_its_figures_and_leaves_those_of_others() -> N
     assert page.replace(rows, f"{OLD}\n{OTHER}\n") == PAGE
 
 
+def test_what_was_tried_of_several_kinds_is_one_line_and_what_was_tried_seldom_another() -> None:
+    def of(promise: str, what: str, tried: int, **facts: int | str) -> dict[str, object]:
+        return {"promise": promise, "what": what, "tried": tried, "broken": tried // 100, **facts}
+
+    figures = [
+        of("R2", "Ask: at once", 500, refused=3, seed="7"),
+        of("R2", "Answer: at once", 400, seed="8"),
+        of("R3", "one race", 1),
+        of("R3", "another", 2, cancelled=2),
+        of("R3", "at random", 1000, seed="9"),
+        of("R4", "one race", 1, seed="10"),
+    ]
+    assert promises.condensed(figures) == [
+        {"promise": "R2", "what": "at once (2 kinds)", "tried": 900, "broken": 9, "refused": 3},
+        of("R3", "at random", 1000, seed="9"),
+        {"promise": "R3", "what": "2 other cases", "tried": 3, "broken": 0, "cancelled": 2},
+        of("R4", "one race", 1, seed="10"),
+    ]
+
+
 def test_a_part_that_recorded_nothing_leaves_no_figure_of_another_day() -> None:
     assert str(OLD) not in promises.written(PAGE, "stale", [])
 

@@ -12,7 +12,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,7 @@ from tools.figures import KEPT
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "promises.md"
 BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->"
+FEW = 100
 HEAD = "| promise | what was tried | times | broken | | part | |\n|---|---|---:|---:|---|---|---|\n"
 
 
@@ -83,6 +85,34 @@ class Row:
         return int(self.promise.removeprefix("R")), self.what
 
 
+def condensed(figures: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """As few lines as say it: what was tried of several kinds ("Answer: ten calls at once") is one figure, and so is
+    all that was tried less than a hundred times for one promise.
+    """
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for figure in figures:
+        groups[figure["promise"], figure["what"].rpartition(": ")[2]].append(figure)
+    kinds = [_sum(f"{what} ({len(group)} kinds)", group) for (_, what), group in groups.items()]
+    few: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for figure in kinds:
+        if figure["tried"] < FEW:
+            few[figure["promise"]].append(figure)
+    many = [figure for figure in kinds if figure["tried"] >= FEW]
+    return many + [_sum(f"{len(group)} other cases", group) for group in few.values()]
+
+
+def _sum(what: str, group: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One figure of several; of their facts those that are counts."""
+    if len(group) == 1:
+        return group[0]
+    counts = {name for figure in group for name, value in figure.items() if type(value) is int}
+    return {"promise": group[0]["promise"], "what": what} | {
+        name: sum(figure.get(name, 0) for figure in group)
+        for name in ("tried", "broken", *sorted(counts))
+        if name in counts
+    }
+
+
 def _number(value: Any) -> str:
     return f"{value:,}" if type(value) is int and value < 2**31 else str(value)
 
@@ -106,7 +136,7 @@ def tried(part: str, command: list[str]) -> bool:
         environment = os.environ | {"AGENT_MESSAGING_THOROUGH": "1", KEPT: str(kept)}
         code = subprocess.run([sys.executable, *command], cwd=ROOT, env=environment, check=False).returncode
         figures = [json.loads(line) for line in kept.read_text("utf-8").splitlines()]
-    rows = [Row.of(figure, part, f"{datetime.now(UTC):%Y-%m-%d}") for figure in figures]
+    rows = [Row.of(figure, part, f"{datetime.now(UTC):%Y-%m-%d}") for figure in condensed(figures)]
     PAGE.write_text(written(PAGE.read_text("utf-8"), part, rows), "utf-8")
     print(*rows, sep="\n", flush=True)
     return code == 0 and bool(rows)

@@ -69,4 +69,4 @@ async def test_a_call_that_is_cancelled_at_any_point_loses_nothing_and_leaves_no
                         raise AssertionError(f"cancelled at {point.name}, time {nth} of {times}: {error!r}") from error
                     tried[point] += stop.fired
     assert kind.points <= tried.keys(), f"never cancelled at {sorted(kind.points - tried.keys())}"
-    kept("R3", f"{kind.__name__} cancelled at every sync point", tried=tried.total(), cancelled=cancelled)
+    kept("R3", f"{kind.__name__}: cancelled at every sync point", tried=tried.total(), cancelled=cancelled)

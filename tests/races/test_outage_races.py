@@ -75,7 +75,7 @@ async def test_what_was_taken_with_a_connection_that_was_cut_for_a_caller_that_h
             cut = Cut(proxy, stops)
             assert await attempt(operation, cut, "caller", stops), "nobody was cancelled"
             assert cut.has_happened()
-    kept("R3", f"{kind.__name__} cancelled after its connection was cut {when} the commit", tried=1)
+    kept("R3", f"{kind.__name__}: cancelled after its connection was cut {when} the commit", tried=1)
 
 
 @pytest.mark.requirement("question:cancelled")
