@@ -65,9 +65,19 @@ class Reference:
             after.do(call)
             after._give_up(call.number)
             after.signalled, after.unlooked = dict(self.signalled), None
-        if isinstance(call, op.MarkRead) and not call.cursor and call.agent in AGENTS:
-            nothing.mail.readers.add(call.agent)
+        if isinstance(call, op.MarkRead) and call.agent in AGENTS:
+            if not call.cursor:
+                nothing.mail.readers.add(call.agent)
+            return [nothing, nothing.taken_back(call), done]
         return [nothing, unseen] if isinstance(call, op.Ask) else [nothing, unseen, done]
+
+    def taken_back(self, call: op.MarkRead) -> Reference:
+        """After an acknowledgement for nobody: what it marked is unread again, and no longer kept for a wait."""
+        after = deepcopy(self)
+        for letter in after.mail.letters:
+            if letter.recipient == call.agent and letter.number in call.messages and not letter.read:
+                letter.claimed = None
+        return after
 
     def process(self, number: int) -> Process:
         return number, self.lives[number]

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.model import clock
-from tests.model.operations import Answer, Ask, Crash, Operation, Pass
+from tests.model.operations import Answer, Ask, Crash, Cut, MarkRead, Operation, Pass, Unread
 from tests.model.processes import LocalProcess
 from tests.model.world import Laboratory, World
 
@@ -63,3 +63,19 @@ async def test_questions_whose_time_has_passed_leave_room_for_others_before_anyb
     """The ninth question was refused for eight that were open no more."""
     asked = (Ask(number, 0, "ann", "ben", 10.0, stay=False) for number in range(1, 9))
     await tells(dsn, *asked, Pass(9, 60.0, sweep=False), Ask(10, 1, "ann", "ben", 300.0, stay=False))
+
+
+@pytest.mark.requirement("inbox:cancelled-read")
+@pytest.mark.parametrize("rounds", (13, 34, 55))
+async def test_an_acknowledgement_that_was_taken_back_leaves_the_answer_of_a_dead_waiter_in_the_inbox(
+    dsn: str, rounds: int
+) -> None:
+    """The model had it kept for the dead waiter still."""
+    await tells(
+        dsn,
+        Unread(1, 1, "ann", None, take=False, limit=None),
+        Ask(2, 0, "ann", "ben", 300.0, stay=True),
+        Crash(3, 0),
+        Answer(4, 1, "ben", "ann", 2, decline=False),
+        Cut(5, MarkRead(5, 1, "ann", (4,), cursor=False), rounds),
+    )
