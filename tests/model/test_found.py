@@ -66,7 +66,7 @@ async def test_questions_whose_time_has_passed_leave_room_for_others_before_anyb
 
 
 @pytest.mark.requirement("inbox:cancelled-read")
-@pytest.mark.parametrize("rounds", (13, 34, 55))
+@pytest.mark.parametrize("rounds", [13, 34, 55])
 async def test_an_acknowledgement_that_was_taken_back_leaves_the_answer_of_a_dead_waiter_in_the_inbox(
     dsn: str, rounds: int
 ) -> None:
