@@ -1,26 +1,23 @@
-"""Random histories of meetings: whatever agents do, or cease to do, the promises hold.
-
-`AGENT_MESSAGING_HISTORIES=10000` plays that many of each kind (with `--timeout=0`); the default is for every run.
-"""
+"""Random histories of meetings: whatever agents do, or cease to do, the promises hold."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from random import Random
+from typing import ClassVar
 from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from agent_messaging.rules.meeting import ApplyDue, Attend, End, HandOver, Leave, See, Speak, Start, apply_due
-from tests.promises import tries
+from tests.promises import kept, tries
 from tests.protocol.rules.playing import OFFER, TURN
 from tests.protocol.rules.watched import Watched
 
-HISTORIES = int(os.environ.get("AGENT_MESSAGING_HISTORIES") or tries(100, 5_000))
+HISTORIES = tries(100, 10_000)
 MOST = 6
 LENGTH = 80
 
@@ -133,10 +130,19 @@ class Crowd:
 
 
 @pytest.mark.requirement("meeting:histories")
-@settings(max_examples=HISTORIES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(seed=st.integers(0, 2**64), length=st.integers(1, LENGTH).map(lambda less: LENGTH + 1 - less))
-def test_no_crowd_breaks_a_promise_and_every_meeting_ends_in_silence(seed: int, length: int) -> None:
-    Crowd(seed).play(length)
+@pytest.mark.timeout(tries(300, 3600))
+def test_no_crowd_breaks_a_promise_and_every_meeting_ends_in_silence() -> None:
+    played = 0
+
+    @settings(max_examples=HISTORIES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(seed=st.integers(0, 2**64), length=st.integers(1, LENGTH).map(lambda less: LENGTH + 1 - less))
+    def play(seed: int, length: int) -> None:
+        nonlocal played
+        Crowd(seed).play(length)
+        played += 1
+
+    play()
+    kept("R8", "histories of a crowd, by the pure rules", tried=played)
 
 
 agents = st.integers(1, MOST + 1).map(lambda number: UUID(int=number))
@@ -148,6 +154,7 @@ class Histories(RuleBasedStateMachine):
     """One step at a time, so that a broken promise shrinks to the shortest history that breaks it."""
 
     meeting: Watched
+    played: ClassVar[int]
 
     @initialize(
         count=st.integers(2, MOST),
@@ -241,12 +248,21 @@ class Histories(RuleBasedStateMachine):
     def silence_until_something_is_due(self) -> None:
         self.meeting.wait_until_due()
 
+    def teardown(self) -> None:
+        type(self).played += 1
+
 
 @pytest.mark.requirement("meeting:histories")
-class TestEveryStepKeepsThePromisesAndSilenceEndsTheMeeting(Histories.TestCase):
-    settings = settings(
-        max_examples=HISTORIES,
-        stateful_step_count=40,
-        deadline=None,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+@pytest.mark.timeout(tries(300, 3600))
+def test_every_step_keeps_the_promises_and_silence_ends_the_meeting() -> None:
+    Histories.played = 0
+    run_state_machine_as_test(
+        Histories,
+        settings=settings(
+            max_examples=HISTORIES,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+        ),
     )
+    kept("R8", "histories step by step, by the pure rules", tried=Histories.played)
