@@ -26,7 +26,10 @@ Wait = op.Ask | op.WaitForMessage | op.WaitForAnything | op.Attend | op.Speak
 
 @dataclass(slots=True)
 class Reference:
-    """What is known of everything."""
+    """What is known of everything.
+
+    `unlooked`: a wait that has not looked yet; `unheard`: a call whose caller has gone.
+    """
 
     now: float = 0.0
     mail: Mail = field(default_factory=Mail)
@@ -37,6 +40,7 @@ class Reference:
     signalled: dict[tuple[int, str, int], int] = field(default_factory=dict[tuple[int, str, int], int])
     lives: dict[int, int] = field(default_factory=lambda: dict.fromkeys(op.PROCESSES, 0))
     unlooked: int | None = None
+    unheard: int | None = None
 
     def do(self, operation: Operation) -> Outcome | None:
         """What the operation gives; None for one that goes on waiting."""
@@ -62,9 +66,11 @@ class Reference:
             return [nothing]
         unseen.unlooked = call.number
         for after in (unseen, done):
+            after.unheard = call.number
             after.do(call)
             after._give_up(call.number)
-            after.signalled, after.unlooked = dict(self.signalled), None
+            after.ended.pop(call.number, None)
+            after.unheard = after.unlooked = None
         if isinstance(call, op.MarkRead) and call.agent in AGENTS:
             if not call.cursor:
                 nothing.mail.readers.add(call.agent)
@@ -435,7 +441,7 @@ class Reference:
                 if not meeting.see(agent, self.now):
                     return None
                 signal = meeting.signal(agent, self.now)
-                if signal["turn"] is not None:
+                if signal["turn"] is not None and wait.number != self.unheard:
                     self.signalled[wait.process, agent, meeting.number] = signal["turn"]
                 return ["ok", signal]
 

@@ -8,7 +8,20 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.model import clock
-from tests.model.operations import Answer, Ask, Crash, Cut, MarkRead, Operation, Pass, Unread
+from tests.model.operations import (
+    Answer,
+    Ask,
+    Attend,
+    Crash,
+    Create,
+    Cut,
+    MarkRead,
+    Operation,
+    Pass,
+    Speak,
+    Start,
+    Unread,
+)
 from tests.model.processes import LocalProcess
 from tests.model.world import Laboratory, World
 
@@ -78,4 +91,43 @@ async def test_an_acknowledgement_that_was_taken_back_leaves_the_answer_of_a_dea
         Crash(3, 0),
         Answer(4, 1, "ben", "ann", 2, decline=False),
         Cut(5, MarkRead(5, 1, "ann", (4,), cursor=False), rounds),
+    )
+
+
+IN_A_MEETING = (
+    Create(1, 1, "ann", ("ann", "dan"), turn_duration=30.0, quorum=None, start_by=None, deadline=None, max_turns=None),
+    Attend(2, 0, "ann", 1, stay=True, after_seq=None),
+    Attend(3, 0, "dan", 1, stay=True, after_seq=None),
+    Start(4, 1, "ann", 1, following=None, force=True),
+)
+
+
+def cut(number: int, agent: str, turn: int, *, passing: bool, stay: bool, rounds: int) -> Cut:
+    """A speech that may have been sent to the server when its caller goes."""
+    return Cut(number, Speak(number, 0, agent, 1, passing, None, turn, stay), rounds)
+
+
+@pytest.mark.requirement("meeting:speak:last-signalled")
+@pytest.mark.parametrize("rounds", [1, 3, 13])
+async def test_the_turn_that_a_cut_speech_gave_to_another_was_signalled_to_that_one(dsn: str, rounds: int) -> None:
+    """The model had it forgotten, and took a speech without a turn for one on a later turn."""
+    await tells(
+        dsn,
+        *IN_A_MEETING,
+        cut(5, "dan", 2, passing=False, stay=False, rounds=rounds),
+        cut(6, "ann", 3, passing=False, stay=False, rounds=rounds),
+        Speak(7, 1, "dan", 1, passing=False, following=None, turn=None, stay=False),
+        Speak(8, 0, "ann", 1, passing=False, following="ann", turn=None, stay=True),
+    )
+
+
+@pytest.mark.requirement("waiting:cancel")
+@pytest.mark.parametrize("rounds", [1, 3, 13])
+async def test_a_cut_pass_that_ends_the_meeting_tells_its_caller_nothing(dsn: str, rounds: int) -> None:
+    """The model had it told so."""
+    await tells(
+        dsn,
+        *IN_A_MEETING,
+        cut(5, "dan", 2, passing=True, stay=True, rounds=rounds),
+        cut(6, "ann", 3, passing=True, stay=True, rounds=rounds),
     )
