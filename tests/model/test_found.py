@@ -41,10 +41,10 @@ async def world(dsn: str) -> AsyncGenerator[World]:
         await laboratory.close()
 
 
-async def tells(dsn: str, *operations: Operation) -> None:
+async def tells(dsn: str, *operations: Operation, looks: bool = True) -> None:
     async with world(dsn) as told:
         for operation in operations:
-            await told.do(operation)
+            await told.do(operation, looks=looks)
 
 
 @pytest.mark.requirement("idempotency:refusals")
@@ -130,4 +130,20 @@ async def test_a_cut_pass_that_ends_the_meeting_tells_its_caller_nothing(dsn: st
         *IN_A_MEETING,
         cut(5, "dan", 2, passing=True, stay=True, rounds=rounds),
         cut(6, "ann", 3, passing=True, stay=True, rounds=rounds),
+    )
+
+
+@pytest.mark.requirement("question:taken")
+async def test_an_answer_that_was_given_is_acknowledged_before_anything_else_is_looked_at(dsn: str) -> None:
+    """The model took it for acknowledged while the process was still to say so."""
+    await tells(
+        dsn,
+        Ask(1, 1, "ann", "ben", 300.0, stay=True),
+        Answer(2, 1, "ben", "ann", None, decline=False),
+        MarkRead(3, 0, "ann", (2,), cursor=True),
+        Ask(4, 1, "ann", "ben", 300.0, stay=True),
+        Answer(5, 1, "ben", "ann", None, decline=False, key="k"),
+        Crash(6, 1),
+        Answer(7, 0, "ben", "ann", None, decline=False, key="k", says=5),
+        looks=False,
     )

@@ -246,6 +246,8 @@ class World:
             raise DisagreesError(f"{operation} does not end; expected {expected}")
         if isinstance(operation, op.Ask):
             await self._learn(operation)
+            # That an answer was given is said when its call has ended: until then it may be acknowledged once more.
+            await soon(self.laboratory.processes[operation.process].settled())
         actual = outcome_of(operation, task.result(), self.names)
         self.transcript.append([number, actual])
         self._same(f"the outcome of {operation}", actual, _rounded(expected))
@@ -266,8 +268,6 @@ class World:
         if closes:
             await soon(process.close())
         else:
-            # What it says after its call has ended is said: else nobody knows what is left of an answer that was given.
-            await soon(process.settled())
             crashing = asyncio.ensure_future(process.crash())
             await asyncio.sleep(0)  # from here on it writes nothing; its callers die with it, and learn nothing
             for number in lost:
