@@ -65,7 +65,11 @@ class Row:
     def of(cls, figure: dict[str, Any], part: str, day: str) -> Row:
         """The line of a figure that was recorded."""
         facts = {name: value for name, value in figure.items() if name not in ("promise", "what", "tried", "broken")}
-        said = "; ".join(f"{name.replace('_', ' ')} {_number(value)}" for name, value in facts.items() if value != "")
+        said = "; ".join(
+            f"{name.replace('_', ' ')} {value if name == 'seed' else _number(value)}"
+            for name, value in facts.items()
+            if value != ""
+        )
         return cls(
             figure["promise"], figure["what"], _number(figure["tried"]), _number(figure["broken"]), said, part, day
         )

@@ -124,7 +124,7 @@ def main() -> int:
     print(f"the noise is a process of its own, at nice {NICE}; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     print(f"asked: {dict(noise.asked)}\nrefused: {dict(noise.refused)}")
     kept = slower < WORST and noise.total >= given.waits * 0.9 and noise.refused.total() > 0
-    record("R17", "a neighbour's questions beside one agent's noise", tried=noise.total, broken=not kept, **facts)
+    record("R17", "a neighbour's questions beside one agent's noise", tried=noise.total, broken=int(not kept), **facts)
     return 0 if kept else 1
 
 
