@@ -118,7 +118,7 @@ def _sum(what: str, group: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _number(value: Any) -> str:
-    return f"{value:,}" if type(value) is int and value < 2**31 else str(value)
+    return f"{value:,}" if type(value) is int else str(value)
 
 
 def written(page: str, part: str, new: Iterable[Row]) -> str:

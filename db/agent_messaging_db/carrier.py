@@ -11,7 +11,7 @@ import contextlib
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -25,7 +25,7 @@ HEARTBEAT = 1.0
 SILENCE = 1.5
 MAX_PAYLOAD = 7_900  # PostgreSQL takes 7,999 bytes
 SELF_TEST = 1.0
-TESTS = 2  # that have to fail before an operator is told
+DEAF_AFTER = 2  # tests in a row without an echo
 FIRST_PAUSE = 0.05
 TOLD_AFTER = 1.0
 MOST_ON_THEIR_WAY = 64
@@ -199,6 +199,15 @@ class Carrier(ABC):
         # Not at once: the first line that a process writes may take it longer than connecting again does.
         asyncio.get_running_loop().call_later(TOLD_AFTER, logger.log, level, *words)
 
+    async def _until_lost(self, lost: asyncio.Event, look: Callable[[], Awaitable[None]]) -> None:
+        """Until a connection is lost: see with every heartbeat that it carries something, and whether it hears."""
+        while not lost.is_set():
+            await until_set(lost, HEARTBEAT)
+            if not lost.is_set() and not self.hears:
+                await self._test()
+            if not lost.is_set():
+                await look()
+
     async def _test(self) -> None:
         """See whether a connection hears; called again as long as it does not. What kept one echo may be a machine that
         was busy, or a pool that was frozen.
@@ -216,7 +225,7 @@ class Carrier(ABC):
             self._unheard = 0
         except TimeoutError:
             self._unheard += 1
-            if self._unheard == TESTS:
+            if self._unheard == DEAF_AFTER:
                 logger.warning(self.deaf)
         finally:
             telling.cancel()
@@ -241,6 +250,15 @@ class Carrier(ABC):
             if len(self._on_their_way) < MOST_ON_THEIR_WAY:
                 self._on_their_way.setdefault(payload, since)
             yield payload
+
+
+async def until_set(event: asyncio.Event, seconds: float) -> None:
+    """Until it is set, for so long at most."""
+    # Not wait_for, which before Python 3.12 loses a cancellation that comes together with the event: then closing would
+    # wait for this for ever.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 def payloads_of(sender: str, topics: Iterable[str]) -> Iterable[str]:

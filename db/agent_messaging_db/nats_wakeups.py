@@ -23,7 +23,7 @@ from nats.aio.msg import Msg
 from nats.errors import SlowConsumerError
 
 from agent_messaging_db import sync_points
-from agent_messaging_db.carrier import HEARTBEAT, SILENCE, CannotSend, Carrier
+from agent_messaging_db.carrier import SILENCE, CannotSend, Carrier
 from agent_messaging_db.sync_points import SyncPoint
 
 CONNECT = 5.0  # seconds for connecting, once round all servers
@@ -132,23 +132,16 @@ class NatsWakeups(Carrier):
             await self._test()
             if self.hears and self.counts.connections > 1:
                 self._tell(logging.INFO, "wake-ups arrive again")
-            while not lost.is_set():
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(HEARTBEAT):
-                        await lost.wait()
-                if not lost.is_set() and not self.hears:
-                    await self._test()
-                if not lost.is_set():
-                    await self._to_its_end(client.flush(_NEVER))
+            await self._until_lost(lost, lambda: self._to_its_end(client.flush(_NEVER)))
             raise ConnectionError("the NATS server closed the connection")
         finally:
             self._client = None
+            for call in self._calls:
+                call.cancel()
             # A frozen connection does not answer to a goodbye either.
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(SILENCE / 2):
                     await client.close()
-            for call in self._calls:
-                call.cancel()
 
     async def _to_its_end(self, call: Coroutine[Any, Any, None]) -> None:
         """Await it for as long as a connection may be silent. Whatever becomes of us, it goes on: an answer that comes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 from uuid import UUID
@@ -11,7 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from agent_messaging_db import presence, sync_points
-from agent_messaging_db.carrier import HEARTBEAT, MOST_PENDING, SILENCE, CannotSend, Carrier
+from agent_messaging_db.carrier import MOST_PENDING, SILENCE, CannotSend, Carrier, until_set
 from agent_messaging_db.errors import DatabaseUnavailable
 from agent_messaging_db.pool import Database, connect
 from agent_messaging_db.sync_points import SyncPoint
@@ -119,16 +118,11 @@ class PostgresWakeups(Carrier):
             self._reset()
             if self.counts.connections > 1:
                 # Who was deaf meanwhile looks first: the test would take a connection from them, or open one more.
-                await _until(lost, LOOKING)
+                await until_set(lost, LOOKING)
             if not lost.is_set():
                 await self._test()
                 await self._look_for_others(connection)
-            while not lost.is_set():
-                await _until(lost, HEARTBEAT)
-                if not lost.is_set() and not self.hears:
-                    await self._test()
-                if not lost.is_set():
-                    await self._look_for_others(connection)
+            await self._until_lost(lost, lambda: self._look_for_others(connection))
             raise ConnectionError("the server closed the connection")
         finally:
             self._connection = None
@@ -140,11 +134,3 @@ class PostgresWakeups(Carrier):
         if not str(payload).startswith(self._me):
             self._meet()
         self._take(str(payload))
-
-
-async def _until(event: asyncio.Event, seconds: float) -> None:
-    # Not wait_for, which before Python 3.12 loses a cancellation that comes together with the event: then closing would
-    # wait for this for ever.
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()

@@ -98,6 +98,7 @@ class Handlers(Generic[M]):
         self._settling = asyncio.Lock()
         self._claiming = 0
         self._doubtful = False
+        self._is_closed = False
         self._held: set[tuple[UUID, int]] = set()
         self._reserved: set[UUID] = set()
         self._retries: set[asyncio.TimerHandle] = set()
@@ -170,7 +171,7 @@ class Handlers(Generic[M]):
     def reserve(self, agent: UUID, message: UUID) -> _Place | None:
         """Keep a slot for a message that is about to be stored as claimed; None where others come first."""
         desk = self._desks.get(agent)
-        if desk is None or not self._engine.config.auto_invoke_handlers:
+        if desk is None or not self._engine.config.auto_invoke_handlers or self._is_closed:
             return None
         if desk.free <= 0 or desk.backlog or desk.may_have_more or agent in self._work:
             return None
@@ -180,7 +181,7 @@ class Handlers(Generic[M]):
     def hand(self, place: _Place, row: ClaimRow) -> None:
         """The message is stored and this process's: handle it."""
         self._reserved.discard(row.id)
-        if row.recipient_id not in self._desks:  # closed meanwhile: leaving frees it
+        if self._is_closed:  # leaving frees it
             place.end()
             return
         self._held.add((row.id, row.attempt))
@@ -227,21 +228,26 @@ class Handlers(Generic[M]):
             self._begin(desk)
         return count
 
-    async def close(self) -> None:
-        """Stop handling; what has not been finished is free for other processes when this one leaves. If it is opened
-        again, its handlers are registered again at the first call.
-        """
+    def reset(self) -> None:
+        """Go back to the registrations alone: what an earlier opening of this process made of them is over."""
         self._unsettled = {desk.agent.external_id: desk.handler for desk in self._desks.values()} | self._unsettled
-        self._desks.clear()
-        self._work.clear()
+        if self._claimer is not None:
+            self._claimer.cancel()  # one that a call began while the process closed
+        self._claimer = None
+        for left in (self._desks, self._stops, self._work, self._held, self._reserved, self._retries):
+            left.clear()
+        self._is_closed = False
+
+    async def close(self) -> None:
+        """Stop handling; what has not been finished is free for other processes at once."""
+        self._is_closed = True
         for stop in self._stops:
             stop()
-        self._stops.clear()
         for retry in self._retries:
             retry.cancel()
-        self._retries.clear()
+        if self._claimer is not None:
+            self._claimer.cancel()
         tasks = [task for task in (self._claimer, *self._tasks) if task is not None]
-        self._claimer = None
         for task in tasks:
             task.cancel()
         if tasks:
@@ -317,7 +323,7 @@ class Handlers(Generic[M]):
             raise
 
     def _begin(self, desk: _Desk[M]) -> None:
-        while desk.backlog and desk.free > 0:
+        while desk.backlog and desk.free > 0 and not self._is_closed:
             self._run(_Place(desk), desk.backlog.pop(0))
 
     def _run(self, place: _Place, row: ClaimRow) -> None:
@@ -348,7 +354,7 @@ class Handlers(Generic[M]):
         self._retries.add(timer)
 
     def _freed(self, agent: UUID) -> None:
-        if (desk := self._desks.get(agent)) is None:
+        if (desk := self._desks.get(agent)) is None:  # a handler outlived the close, and the process is open again
             return
         self._begin(desk)
         if desk.may_have_more:  # else whatever comes is told: a look for each that is done would be half of all looks

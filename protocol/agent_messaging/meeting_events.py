@@ -99,11 +99,14 @@ class MeetingEvents(Generic[M]):
         self._looked_at = now
         self._follow([meeting for meeting, seq in changed.items() if seq > self._followed.get(meeting, 0)])
 
+    def reset(self) -> None:
+        """Go back to the registrations alone: following begins anew, at the first call."""
+        self._stop = self._since = self._looked_at = None
+        self._changed.clear()
+
     async def close(self) -> None:
-        """Stop following. If the process is opened again, it follows from its first call on."""
         if self._stop is not None:
             self._stop()
-        self._stop = self._since = self._looked_at = None
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()

@@ -109,6 +109,8 @@ class AgentMessaging(Generic[MessageType]):
         if self._closing is not None:
             await asyncio.shield(self._closing)
         if not self._engine.is_open:
+            self._handlers.reset()
+            self._events.reset()
             await self._engine.open()
             self._sweep.start()
 
@@ -126,9 +128,8 @@ class AgentMessaging(Generic[MessageType]):
         try:
             await self._sweep.close()
             await self._events.close()
-            handled = list(self._handlers.agents)
             await self._handlers.close()
-            await self._engine.close(claims_of=handled)
+            await self._engine.close(claims_of=self._handlers.agents)
         finally:
             self._closing = None
 

@@ -245,7 +245,7 @@ async def test_a_process_that_is_alone_tells_nobody_until_another_one_comes(dsn:
 async def test_what_was_kept_from_nobody_is_forgotten_after_two_looks(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent_messaging_db.wakeups.HEARTBEAT", 0.01)
+    monkeypatch.setattr("agent_messaging_db.carrier.HEARTBEAT", 0.01)
     looks = 0
     look = presence.has_others
 

@@ -14,7 +14,7 @@ from agent_messaging_db.sync_points import SyncPoint
 from tests.promises import kept
 from tests.protocol import world
 from tests.protocol.gathering import attends
-from tests.protocol.world import SWEEP_OFF, fetch
+from tests.protocol.world import SWEEP_OFF, fetch, open_questions
 from tests.races.stops import BOUND, PATIENCE, soon, stopping
 from tests.races.waits import quiet
 
@@ -89,11 +89,46 @@ async def test_what_a_closing_process_has_claimed_and_not_finished_is_handled_el
     kept("R3", f"a handler's process closed at {point.name}", tried=1)
 
 
+@pytest.mark.requirement("handler:close")
+async def test_what_a_resume_has_claimed_as_its_process_closes_is_handled_elsewhere(dsn: str) -> None:
+    with stopping() as stops:
+        async with (
+            quiet(dsn, "alice", "bob") as there,
+            alone(dsn, auto_invoke_handlers=False) as first,
+            quiet(dsn) as second,
+        ):
+            attempts = answers_with(first, "first")
+            await first.get_agent("bob")
+            asking = asyncio.create_task(there.sync_conversation.send_and_wait("alice", "bob", "?", PATIENCE))
+            await soon(lambda: open_questions(there, "bob"))
+            claimed, closes = stops.at(SyncPoint.DELIVERIES_CLAIMED), stops.at(SyncPoint.CLOSE_BEGUN)
+            resuming = asyncio.create_task(first.async_conversation.resume_agent_handler("bob"))
+            await claimed.reached()
+            closing = asyncio.create_task(first.close())
+            await closes.reached()
+            claimed.go()
+            async with asyncio.timeout(2 * BOUND):
+                assert await resuming == 1
+                closes.go()
+                await closing
+            others = answers_with(second, "second")
+            await second.get_agent("bob")
+            async with asyncio.timeout(BOUND):
+                assert await asking == "second"
+            assert (attempts, others) == ([], [1])
+    kept("R3", "a process closed while it resumes", tried=1)
+
+
 @pytest.mark.requirement("waiting:close")
 async def test_a_message_that_comes_as_its_reader_closes_is_given_or_still_there(dsn: str) -> None:
     with stopping() as stops:
         async with quiet(dsn, "alice", "bob") as there, alone(dsn) as here:
             reading = asyncio.create_task(here.async_conversation.wait_for_message("bob", "alice", PATIENCE))
+
+            async def waits() -> bool:
+                return here._engine.counts.waits_open == 1
+
+            await soon(waits)
             stop = stops.at(SyncPoint.CLOSE_BEGUN)
             closing = asyncio.create_task(here.close())
             await stop.reached()

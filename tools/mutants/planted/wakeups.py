@@ -223,14 +223,8 @@ MUTANTS = (
         promise="R6",
         sentence="A listening connection that is frozen but not closed is believed in for ever.",
         file=_WAKEUPS,
-        old="""\
-                if not lost.is_set():
-                    await self._look_for_others(connection)
-""",
-        new="""\
-                if not lost.is_set():
-                    pass
-""",
+        old="            await self._until_lost(lost, lambda: self._look_for_others(connection))\n",
+        new="            await self._until_lost(lost, lambda: asyncio.sleep(0))\n",
         caught_by=(
             "tests/db/test_wakeups.py::test_a_frozen_connection_is_noticed_and_replaced_and_everybody_looks_again",
         ),
@@ -312,8 +306,8 @@ MUTANTS = (
         promise="R6",
         sentence="A connection to the NATS server that is frozen but not closed is believed in for ever.",
         file="db/agent_messaging_db/nats_wakeups.py",
-        old="                    await self._to_its_end(client.flush(_NEVER))\n            raise",
-        new="                    pass\n            raise",
+        old="            await self._until_lost(lost, lambda: self._to_its_end(client.flush(_NEVER)))\n",
+        new="            await self._until_lost(lost, lambda: asyncio.sleep(0))\n",
         caught_by=(
             "tests/db/test_wakeups.py::test_a_frozen_connection_is_noticed_and_replaced_and_everybody_looks_again",
         ),
@@ -333,8 +327,8 @@ MUTANTS = (
         name="deaf-after-one-test",
         promise="R6",
         sentence="A process whose machine was busy as it connected takes itself for deaf for ever, and gets no work.",
-        file=_WAKEUPS,
-        old="                if not lost.is_set() and not self.hears:\n                    await self._test()\n",
+        file=_CARRIER,
+        old="            if not lost.is_set() and not self.hears:\n                await self._test()\n",
         new="",
         caught_by=(f"{_TESTED_AGAIN}[postgres]",),
     ),
