@@ -18,7 +18,7 @@ from pathlib import Path
 
 from chaos import history, run
 from chaos.checker import check
-from chaos.faults import Kind
+from chaos.kinds import Kind
 from chaos.plan import twelve_pairs_and_two_meetings
 from chaos.report import Report
 

@@ -9,10 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from chaos.history import OK, Line
+from chaos.kinds import Kind
 from chaos.verdict import Broken, Operation, Verdict, in_order
 
 _SENDS = ("send", "notify", "ask", "answer")
 _ANSWERS = ("answer", "decline")
+MOMENT = 1.0
+"""Seconds between giving an answer and a kill for which nobody knows which of them was first on disk: PostgreSQL writes
+out within 0.6 s what nobody waits for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +48,7 @@ def check_conversations(verdict: Verdict, lines: Sequence[Line], found: Mapping[
     _check_answers(verdict, stored, found)
     _check_received(verdict, lines, stored, by_op, found)
     _check_order(verdict, stored, found)
-    for line in lines:
-        if line["what"] == "inbox" and line["unread"]:
-            verdict.broke(Broken.LEFT_UNREAD, line["agent"], line["unread"])
+    _check_unread(verdict, lines, found)
 
 
 def _stored(verdict: Verdict, lines: Sequence[Line]) -> list[Stored]:
@@ -172,6 +174,38 @@ def _check_received(
             verdict.broke(
                 Broken.NEVER_RECEIVED, message.op, f"{message.kind} from {message.sender} to {message.recipient}"
             )
+
+
+def _check_unread(verdict: Verdict, lines: Sequence[Line], found: Mapping[str, Operation]) -> None:
+    """Nothing is left in an inbox, but an answer that a wait gave in the moment in which its process or PostgreSQL was
+    killed: it may be there once more.
+    """
+    given = {
+        (operation.agent, _told_of(line)): line
+        for operation in found.values()
+        if operation.call == "ask"
+        for line in operation.results
+    }
+    for line in lines:
+        if line["what"] == "acknowledged":  # and believed: that is on disk
+            for op in line["ops"]:
+                given.pop((line["agent"], op), None)
+    faults = [line for line in lines if line["what"] == "fault"]
+    for line in lines:
+        for text in line["unread"] if line["what"] == "inbox" else ():
+            answer = given.get((line["agent"], json.loads(text)["op"]))
+            if answer is not None and any(_struck(answer, fault) for fault in faults):
+                verdict.again += 1
+            else:
+                verdict.broke(Broken.LEFT_UNREAD, line["agent"], text)
+
+
+def _struck(answer: Line, fault: Line) -> bool:
+    """Whether a fault may have undone that the answer was given: with its process, or on the database's way to disk."""
+    kills = fault["kind"] == Kind.RESTART_POSTGRES or (
+        fault["kind"] == Kind.KILL_CLIENT and fault["process"] == answer["by"]
+    )
+    return kills and abs(fault["at"] - answer["at"]) <= MOMENT
 
 
 def _check_fifo(verdict: Verdict, last: dict[tuple[str, str], Stored], agent: str, message: Stored) -> None:

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 import asyncpg
@@ -18,30 +17,12 @@ import asyncpg
 from chaos.grounds import Ground
 from chaos.history import Recorder
 from chaos.holders import Held, have_passed, held_by
+from chaos.kinds import Kind
 from chaos.plan import Plan
 from chaos.processes import DRAIN_SECONDS, Drain, Process, Server
 from chaos.proxy import Proxy
 
 _DATABASE_AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
-
-
-class Kind(StrEnum):
-    """Every kind of fault. The last one the clients do to themselves."""
-
-    KILL_SERVER = "server killed"
-    KILL_CLIENT = "client killed"
-    STOP_HOLDER = "holder of the floor stopped past its turn"
-    PAUSE_SERVER = "server paused"
-    TERMINATE_SERVER = "server restarted by SIGTERM"
-    KILL_LISTENER = "LISTEN connection killed"
-    KILL_POOL = "pool connection killed"
-    RESTART_POSTGRES = "PostgreSQL restarted (immediate)"
-    FREEZE = "connection frozen"
-    RESET = "connection reset"
-    DELAY = "connection slow"
-    CUT_BEFORE = "connection cut before COMMIT"
-    CUT_AFTER = "connection cut after COMMIT"
-    CANCEL = "call cancelled by its client"
 
 
 EVERY: dict[Kind, float] = {

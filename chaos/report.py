@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from chaos.faults import Kind
+from chaos.kinds import Kind
 from chaos.processes import DRAIN_SECONDS, Drain
 from chaos.verdict import Verdict
 from tools.figures import record
@@ -70,6 +70,7 @@ class Report:
             f"  {verdict.messages:6}  messages read back by both sides, {verdict.meetings} meetings by every member",
             f"  {verdict.unknown:6}  operations whose outcome nobody ever learnt: each at most once",
             f"  {verdict.stale:6}  speeches that came after their turn: refused, every one",
+            f"  {verdict.again:6}  answers in the inbox once more, as something was killed when they were given",
         ]
         if self.drains:
             longest = max(self.drains, key=lambda drain: drain.own)

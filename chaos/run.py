@@ -18,9 +18,10 @@ from pydantic import SecretStr
 from agent_messaging import AgentMessaging, Config, MeetingStatus
 from chaos import history, plan
 from chaos.client import DRAIN, FINISH, PLAN, SERVERS, TOKENS
-from chaos.faults import Faults, Kind
+from chaos.faults import Faults
 from chaos.grounds import Ground, ground
 from chaos.history import Recorder
+from chaos.kinds import Kind
 from chaos.plan import Plan
 from chaos.processes import Drain, Process, Server, program, server
 from chaos.proxy import Proxy, proxied

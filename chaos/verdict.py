@@ -58,13 +58,16 @@ class Violation:
 
 @dataclass
 class Verdict:
-    """All that was found. `checked`: operations by kind; `stale`: speeches that came after their turn, all refused."""
+    """All that was found. `checked`: operations by kind; `stale`: speeches that came after their turn, all refused;
+    `again`: answers that were given and are in the inbox once more, as something was killed in that moment.
+    """
 
     violations: list[Violation] = field(default_factory=list[Violation])
     checked: Counter[str] = field(default_factory=Counter[str])
     unknown: int = 0
     cancelled: int = 0
     stale: int = 0
+    again: int = 0
     meetings: int = 0
     messages: int = 0
 

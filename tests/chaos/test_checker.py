@@ -10,6 +10,7 @@ import pytest
 
 from chaos import checker
 from chaos.history import HUNG, REFUSED, UNKNOWN, Line, Recorder, read_all
+from chaos.kinds import Kind
 from chaos.verdict import Broken
 from tests.chaos.histories import History, one_meeting, one_message, one_question
 
@@ -28,7 +29,7 @@ def test_a_good_history_is_found_good_and_is_counted(good: Callable[[], History]
 
 
 def test_the_checker_imports_nothing_of_the_product() -> None:
-    for name in ("checker", "checker_conversations", "checker_meetings", "verdict", "history"):
+    for name in ("checker", "checker_conversations", "checker_meetings", "verdict", "history", "kinds"):
         source = Path(checker.__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
         assert "agent_messaging" not in source
         imported = [line.split()[1] for line in source.splitlines() if line.startswith("from chaos")]
@@ -36,6 +37,7 @@ def test_the_checker_imports_nothing_of_the_product() -> None:
             "chaos.checker_conversations",
             "chaos.checker_meetings",
             "chaos.history",
+            "chaos.kinds",
             "chaos.verdict",
         }
 
@@ -166,8 +168,34 @@ def test_what_is_read_before_what_was_sent_earlier_is_found() -> None:
 
 def test_what_is_left_unread_at_the_end_is_found() -> None:
     history = one_message()
-    history.line("inbox", agent="bob", unread=["m9"])
+    history.line("inbox", agent="bob", unread=['{"op":"m1"}'])
     assert broken(history.lines) == {Broken.LEFT_UNREAD}
+
+
+@pytest.mark.parametrize(
+    ("kind", "process", "later", "acknowledged", "again"),
+    [
+        (Kind.RESTART_POSTGRES, None, 0.5, False, True),
+        (Kind.RESTART_POSTGRES, None, -0.5, False, True),
+        (Kind.KILL_CLIENT, "test", 0.5, False, True),
+        (Kind.KILL_CLIENT, "another", 0.5, False, False),
+        (Kind.KILL_SERVER, "test", 0.5, False, False),
+        (Kind.RESTART_POSTGRES, None, 1.5, False, False),
+        (Kind.RESTART_POSTGRES, None, 0.5, True, False),
+    ],
+)
+def test_an_answer_may_be_in_the_inbox_once_more_only_if_something_was_killed_when_it_was_given(
+    kind: Kind, process: str | None, later: float, acknowledged: bool, again: bool
+) -> None:
+    history = one_question()
+    answered = next(line for line in history.lines if line["what"] == "returned")
+    if acknowledged:
+        history.line("acknowledged", agent="alice", ops=["a1"])
+    history.line("fault", kind=kind, process=process)["at"] = answered["at"] + later
+    history.line("inbox", agent="alice", unread=['{"op":"a1","answers":"q1"}'])
+    verdict = checker.check(sorted(history.lines, key=lambda line: line["at"]))
+    assert verdict.again == again
+    assert [violation.broken for violation in verdict.violations] == ([] if again else [Broken.LEFT_UNREAD])
 
 
 # Questions

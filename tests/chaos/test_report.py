@@ -7,7 +7,8 @@ from math import inf
 
 import pytest
 
-from chaos.faults import EVERY, Kind
+from chaos.faults import EVERY
+from chaos.kinds import Kind
 from chaos.processes import Drain
 from chaos.report import LEAST_IN_A_MINUTE, Report
 from chaos.verdict import Broken, Verdict
